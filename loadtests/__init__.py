@@ -1,0 +1,1 @@
+"""Performance of the service, measured as ratios."""

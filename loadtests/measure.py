@@ -1,0 +1,253 @@
+"""Measures the service against its own parts, in one run on one machine, as ratios.
+
+``python loadtests/measure.py [--seconds 5] [--repeats 5] [--json FILE]``
+
+What is divided by what is measured in turn (A, B, A, B, ...), so that a noisy machine disturbs
+both; figures are medians over the repeats, with their range.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+if not __package__:  # started as a file: make `loadtests` importable
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from atpn.geometry import Image
+from atpn.inference import FaceNetwork, ModelFile, available_cores
+from atpn.settings import Settings, load_settings
+from loadtests.served import Load, Served, align_request, service
+from loadtests.workloads import (
+    FACE,
+    Rate,
+    bare_session,
+    batcher_rate,
+    face_crop,
+    fastest,
+    model_file,
+    picture,
+    pipeline_candidates,
+    raw_candidates,
+    run_median_ms,
+    run_of,
+)
+
+A = TypeVar("A")
+B = TypeVar("B")
+BATCHES = (1, 2, 4, 8, 16, 32)
+MICRO_BATCH = 8  # the largest of decode + crop + run: its images wait for each other
+Spread = dict[str, float]  # median, lowest, highest
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all figures are measured with."""
+
+    seconds: float
+    repeats: int
+    batches: list[int]  # that the searches for the best setting try
+    settings: Settings
+    cores: int
+    model: ModelFile
+    network: FaceNetwork  # as the service runs it: one thread a run
+    data: bytes  # the picture
+    face: Image  # (112, 112, 3), its face
+
+    @property
+    def search_s(self) -> float:
+        """How long each candidate of a search is tried."""
+        return min(0.5, self.seconds / 8)
+
+    @property
+    def search_tries(self) -> int:
+        """How often; the first try is also what warms a candidate up."""
+        return min(2, self.repeats)
+
+    @property
+    def request(self) -> bytes:
+        """The picture and its box as POST /align."""
+        return align_request(self.data, (FACE.x0, FACE.y0, FACE.x1, FACE.y1))
+
+
+def open_bench(seconds: float, repeats: int, batches: list[int]) -> Bench:
+    """The service's settings and model, on the CPU."""
+    settings = load_settings().model_copy(update={"device": "cpu"})
+    cores = settings.threads or available_cores()
+    model = model_file(settings)
+    network = FaceNetwork(model, "cpu", threads=1)
+    network.warm_up([1, settings.max_batch_size])
+    data = picture()
+    face = face_crop(data, settings.max_pixels)
+    return Bench(seconds, repeats, batches, settings, cores, model, network, data, face)
+
+
+def in_turn(repeats: int, above: Callable[[], A], below: Callable[[], B]) -> list[tuple[A, B]]:
+    """Both, ``repeats`` times, alternating."""
+    return [(above(), below()) for _ in range(repeats)]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median and range."""
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+
+
+def measure_core(bench: Bench) -> Figures:
+    """E_core: faces/s through the batcher / the bare network at its best."""
+    candidates = raw_candidates(bench.model, bench.face, bench.cores, bench.batches)
+    name, best = fastest(candidates, bench.search_s, bench.search_tries)
+    full = partial(batcher_rate, bench.seconds, bench.network, bench.face, bench.settings)
+    rounds: list[tuple[Rate, Rate]] = in_turn(
+        bench.repeats, partial(full, bench.cores), partial(best, bench.seconds)
+    )
+    return {
+        "E_core": spread([batcher.per_s / raw.per_s for batcher, raw in rounds]),
+        "batcher_faces_per_s": spread([batcher.per_s for batcher, _ in rounds]),
+        "raw_faces_per_s": spread([raw.per_s for _, raw in rounds]),
+        "raw_setting": name,
+    }
+
+
+def measure_jpeg(bench: Bench, served: Served) -> Figures:
+    """E_jpeg: faces/s over HTTP / decode + crop + run in this process; also per CPU second."""
+    connections = min(8 * bench.cores, bench.settings.max_requests)
+    load = partial(served.load, bench.request, connections)
+    load(min(bench.seconds, 1.0))  # warm
+    small = [batch for batch in bench.batches if batch <= MICRO_BATCH]
+    candidates = pipeline_candidates(
+        bench.network, bench.data, bench.settings.max_pixels, bench.cores, small
+    )
+    name, best = fastest(candidates, bench.search_s, bench.search_tries)
+    rounds: list[tuple[Load, Rate]] = in_turn(
+        bench.repeats, partial(load, bench.seconds), partial(best, bench.seconds)
+    )
+    loads = [http for http, _ in rounds]
+    return {
+        "E_jpeg": spread([http.per_s / own.per_s for http, own in rounds]),
+        "E_jpeg_cpu": spread([http.per_server_cpu_s / own.per_cpu_s for http, own in rounds]),
+        "http_faces_per_s": spread([http.per_s for http in loads]),
+        "http_faces_per_server_cpu_s": spread([http.per_server_cpu_s for http in loads]),
+        "pipeline_faces_per_s": spread([own.per_s for _, own in rounds]),
+        "pipeline_faces_per_cpu_s": spread([own.per_cpu_s for _, own in rounds]),
+        "pipeline_setting": name,
+        "connections": connections,
+        "answers": sum(http.answers for http in loads),
+        "http_p50_ms": spread([http.p50_ms for http in loads]),
+        "server_cpu_ms_per_answer": spread([1000 / http.per_server_cpu_s for http in loads]),
+        "client_cpu_ms_per_answer": spread([1000 * h.client_cpu_s / h.answers for h in loads]),
+        "client_cpu_share": spread(
+            [h.client_cpu_s / (h.client_cpu_s + h.server_cpu_s) for h in loads]
+        ),
+    }
+
+
+def measure_overhead(bench: Bench, served: Served) -> Figures:
+    """O1: median of one /align at a time - median of ``session.run`` at batch 1, in ms."""
+    bare = run_of(bare_session(bench.model, 1), bench.face, 1)
+    rounds: list[tuple[Load, float]] = in_turn(
+        bench.repeats,
+        partial(served.load, bench.request, 1, bench.seconds),
+        partial(run_median_ms, min(bench.seconds, 2.0), bare),
+    )
+    names = rounds[0][0].parts_ms
+    return {
+        "O1_ms": spread([http.p50_ms - run for http, run in rounds]),
+        "align_p50_ms": spread([http.p50_ms for http, _ in rounds]),
+        "run_p50_ms": spread([run for _, run in rounds]),
+        "parts_ms": {
+            name: statistics.median(http.parts_ms[name] for http, _ in rounds) for name in names
+        },
+    }
+
+
+def table(result: Figures) -> str:
+    """The figures for people, as a Markdown table."""
+    core, jpeg, one = result["core"], result["jpeg"], result["overhead"]
+
+    def shown(values: Spread, form: str = ".0f") -> str:
+        low, high = format(values["lowest"], form), format(values["highest"], form)
+        return f"{format(values['median'], form)} ({low} to {high})"
+
+    parts = ", ".join(f"{name} {ms:.2f}" for name, ms in one["parts_ms"].items())
+    rows = [
+        ("figure", "median (range)", "behind it, medians (ranges)"),
+        ("---", "---", "---"),
+        (
+            "E_core",
+            shown(core["E_core"], ".2f"),
+            f"batcher {shown(core['batcher_faces_per_s'])} faces/s / bare `session.run` "
+            f"{shown(core['raw_faces_per_s'])} faces/s at its best: {core['raw_setting']}",
+        ),
+        (
+            "E_jpeg",
+            shown(jpeg["E_jpeg"], ".2f"),
+            f"HTTP {shown(jpeg['http_faces_per_s'])} faces/s on {jpeg['connections']} connections"
+            f" / decode + crop + run in one process {shown(jpeg['pipeline_faces_per_s'])} faces/s"
+            f" at its best: {jpeg['pipeline_setting']}",
+        ),
+        (
+            "E_jpeg_cpu",
+            shown(jpeg["E_jpeg_cpu"], ".2f"),
+            f"service {shown(jpeg['http_faces_per_server_cpu_s'])} faces / CPU s,"
+            f" in one process {shown(jpeg['pipeline_faces_per_cpu_s'])} faces / CPU s",
+        ),
+        (
+            "O1",
+            f"{shown(one['O1_ms'], '.2f')} ms",
+            f"/align {shown(one['align_p50_ms'], '.2f')} ms - `session.run`"
+            f" {shown(one['run_p50_ms'], '.2f')} ms; parts of /align in ms: {parts}",
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def client_note(jpeg: Figures) -> str:
+    """How far the load itself is to blame for E_jpeg."""
+    return (
+        "The load client shares the cores with the service: it took "
+        f"{jpeg['client_cpu_share']['median']:.0%} of the CPU time of both "
+        f"({jpeg['client_cpu_ms_per_answer']['median']:.2f} ms an answer, the service "
+        f"{jpeg['server_cpu_ms_per_answer']['median']:.2f} ms). E_jpeg charges that to the "
+        "service, E_jpeg_cpu does not."
+    )
+
+
+def measure(bench: Bench) -> Figures:
+    """All figures."""
+    result: Figures = {
+        "cores": bench.cores,
+        "seconds": bench.seconds,
+        "repeats": bench.repeats,
+    }
+    result["core"] = measure_core(bench)
+    with service() as served:
+        result["jpeg"] = measure_jpeg(bench, served)
+        result["overhead"] = measure_overhead(bench, served)
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Measure the service as ratios.")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--repeats", type=int, default=5, help="of each pair")
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=BATCHES, help="that the best is searched among"
+    )
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    args = parser.parse_args(arguments)
+    result = measure(open_bench(args.seconds, args.repeats, list(args.batches)))
+    print(f"{result['cores']} core(s), {args.repeats} repeat(s) of {args.seconds:g} s\n")
+    print(table(result), client_note(result["jpeg"]), sep="\n\n")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training of ATPN: the network, its data, the three stages, export and evaluation."""

@@ -1,0 +1,306 @@
+"""Trains ATPN in three stages: alignment, then tracking, then pose.
+
+    python -m atpn_training.train --data DATA --out RUN [--stage all]
+
+Every stage writes RUN/<stage>.pt as it goes and continues from it when started again.
+"""
+
+import argparse
+import csv
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from atpn_training.batches import Batch, Sampler, batches
+from atpn_training.data import load_backgrounds, load_faces, load_scenes, split_list
+from atpn_training.losses import alignment_loss, pose_loss, tracking_loss
+from atpn_training.net import ATPN
+from atpn_training.validate import Report, Validation
+
+STAGES = ("alignment", "tracking", "pose")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one stage is trained: warm-up, constant rate, then a linear fall to zero.
+
+    A run can be prolonged: only the fall at the end depends on ``steps``.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    warmup: int = 300
+    fall: float = 0.5  # share of the steps during which the rate falls
+    decay: float = 1e-4  # L2 penalty (decoupled, as in AdamW)
+    average: float = 0.998  # of the weights that are shipped
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step."""
+        left = (self.steps - step) / (self.steps * self.fall)
+        return self.rate * min(1.0, (step + 1) / self.warmup, max(left, 0.0))
+
+
+PLANS = {
+    "alignment": Plan(steps=6000, batch=64, rate=2e-3),
+    "tracking": Plan(steps=1500, batch=132, rate=2e-3, warmup=100, average=0.99),
+    "pose": Plan(steps=1500, batch=128, rate=2e-3, warmup=100, average=0.99),
+}
+
+
+def trained_part(net: ATPN, stage: str) -> list[nn.Module]:
+    """The modules that a stage changes; everything else is frozen (section 3.5)."""
+    parts: dict[str, list[nn.Module]] = {
+        "alignment": [net.backbone, net.alignment],
+        "tracking": [net.tracking],
+        "pose": [net.pose],
+    }
+    return parts[stage]
+
+
+def loss_of(net: ATPN, stage: str, batch: Batch) -> Tensor:
+    """The stage's loss on one batch."""
+    images = batch["image"].to(memory_format=torch.channels_last)
+    if stage == "alignment":
+        points, _ = net.align(images)
+        return alignment_loss(points, batch["points"], batch["weight"])
+    with torch.no_grad():
+        fused = net.fuse(*net.align(images))
+    if stage == "tracking":
+        return tracking_loss(net.tracking(fused), batch["face"])
+    return pose_loss(net.euler(fused), batch["euler"])
+
+
+def freeze(net: ATPN, stage: str) -> None:
+    """Only the stage's modules learn, and only their batch norms collect statistics."""
+    net.eval().requires_grad_(False)
+    for module in trained_part(net, stage):
+        module.train().requires_grad_(True)
+
+
+def refresh_batch_norm(net: ATPN, stage: str, samples: list[Batch]) -> None:
+    """Measure batch-norm statistics anew: averaged weights have none of their own."""
+    norms = [
+        m
+        for part in trained_part(net, stage)
+        for m in part.modules()
+        if isinstance(m, nn.BatchNorm2d)
+    ]
+    freeze(net, stage)
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative mean
+    with torch.no_grad():
+        for batch in samples:
+            loss_of(net, stage, batch)
+    for norm in norms:
+        norm.momentum = 0.1
+    net.eval()
+
+
+def optimizer_of(net: ATPN, stage: str, plan: Plan) -> torch.optim.Optimizer:
+    """AdamW; weight decay on weights of convolutions and linear layers only."""
+    parameters = [p for module in trained_part(net, stage) for p in module.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": plan.decay * 10},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.999), fused=True)
+
+
+@dataclass
+class Checkpoint:
+    """What a stage needs to go on: both sets of weights, the optimiser and the step."""
+
+    path: Path
+
+    def save(
+        self, step: int, net: ATPN, average: AveragedModel, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Write atomically, so that a killed run leaves the previous one."""
+        state = {
+            "step": step,
+            "net": net.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
+        part = self.path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.path)
+
+    def load(self, net: ATPN, average: AveragedModel, optimizer: torch.optim.Optimizer) -> int:
+        """The step to go on from; 0 where nothing was saved."""
+        if not self.path.exists():
+            return 0
+        state = torch.load(self.path, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+
+
+def saved_step(path: Path) -> int:
+    """The step that a checkpoint was written at; 0 where there is none."""
+    return int(torch.load(path, weights_only=True)["step"]) if path.exists() else 0
+
+
+class Curve:
+    """The run's log: one CSV row per validation."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, stage: str, step: int, loss: float, report: Report) -> None:
+        """Append a row, with a header in a new file."""
+        row = {"stage": stage, "step": step, "loss": f"{loss:.5f}", **report.row()}
+        new = not self._path.exists()
+        with self._path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def train_stage(
+    net: ATPN,
+    stage: str,
+    plan: Plan,
+    draw: Callable[[Generator], Batch],
+    validate: Callable[[ATPN], Report],
+    out: Path,
+    seed: int,
+    workers: int,
+    every: int,
+) -> None:
+    """Train one stage and leave the averaged weights in ``net``."""
+    freeze(net, stage)
+    average = AveragedModel(
+        net,
+        multi_avg_fn=get_ema_multi_avg_fn(plan.average),  # type: ignore[no-untyped-call]
+        use_buffers=False,
+    )
+    optimizer = optimizer_of(net, stage, plan)
+    checkpoint = Checkpoint(out / f"{stage}.pt")
+    first = checkpoint.load(net, average, optimizer)
+    curve = Curve(out / "curve.csv")
+    recent: list[Batch] = []
+    running = 0.0
+    feed: Iterator[Batch] = iter(batches(draw, seed, first, plan.steps, workers))
+    progress = tqdm(range(first, plan.steps), initial=first, total=plan.steps, desc=stage)
+    for step in progress:
+        freeze(net, stage)
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate_at(step)
+        batch = next(feed)
+        loss = loss_of(net, stage, batch)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 5.0)
+        optimizer.step()
+        average.update_parameters(net)
+        running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
+        recent = [*recent[-15:], batch]
+        progress.set_postfix(loss=f"{running:.4f}", rate=f"{plan.rate_at(step):.1e}")
+        if (step + 1) % every == 0 or step + 1 == plan.steps:
+            checkpoint.save(step + 1, net, average, optimizer)
+            averaged = cast(ATPN, average.module)
+            refresh_batch_norm(averaged, stage, recent)
+            report = validate(averaged)
+            curve.add(stage, step + 1, running, report)
+            progress.write(f"{stage} {step + 1}: loss {running:.4f}, {report}")
+    if not recent:  # resumed at the end: the statistics come from fresh batches
+        recent = [draw(np.random.default_rng([seed, plan.steps + k])) for k in range(16)]
+    net.load_state_dict(average.module.state_dict())
+    refresh_batch_norm(net, stage, recent)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and log")
+    parser.add_argument("--stage", choices=[*STAGES, "all"], default="all")
+    parser.add_argument("--steps", type=int, help="instead of the plan's")
+    parser.add_argument("--batch", type=int, help="instead of the plan's")
+    parser.add_argument("--rate", type=float, help="instead of the plan's")
+    parser.add_argument("--init", type=Path, help="weights to start from (a .pt of net states)")
+    parser.add_argument("--open-only", action="store_true", help="openly licensed faces only")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--every", type=int, default=500, help="steps between validations")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the stages that were asked for, one after the other."""
+    args = parse()
+    torch.manual_seed(args.seed)
+    cv2.setNumThreads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    faces = load_faces(args.data, "train", args.open_only)
+    backgrounds = load_backgrounds(args.data)
+    scenes = load_scenes(args.data)
+    sampler = Sampler(faces, split_list(backgrounds, "train"), split_list(scenes, "train"))
+    validation = Validation.load(
+        args.data, split_list(backgrounds, "val"), split_list(scenes, "val")
+    )
+    draws = {"alignment": sampler.aligned, "tracking": sampler.judged, "pose": sampler.posed}
+    validations = {
+        "alignment": validation.alignment,
+        "tracking": validation.tracking,
+        "pose": validation.pose,
+    }
+    net = ATPN(mean_shape=mean_shape(faces.points)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if args.init is not None:
+        net.load_state_dict(torch.load(args.init, weights_only=True))
+    for number, stage in enumerate(STAGES if args.stage == "all" else [args.stage]):
+        done = args.out / f"{stage}.done.pt"
+        before = args.out / f"{STAGES[STAGES.index(stage) - 1]}.done.pt"
+        if stage != "alignment" and before.exists():
+            net.load_state_dict(torch.load(before, weights_only=True))
+        plan = PLANS[stage]
+        size = args.batch or plan.batch
+        plan = replace(
+            plan, steps=args.steps or plan.steps, batch=size, rate=args.rate or plan.rate
+        )
+        if done.exists() and saved_step(args.out / f"{stage}.pt") >= plan.steps:
+            net.load_state_dict(torch.load(done, weights_only=True))
+            print(f"{stage}: was finished before, weights in {done}")
+            continue
+        started = time.monotonic()
+        train_stage(
+            net,
+            stage,
+            plan,
+            partial(draws[stage], size=size),
+            validations[stage],
+            args.out,
+            args.seed * 10 + number,
+            args.workers,
+            args.every,
+        )
+        torch.save(net.state_dict(), done)
+        print(f"{stage}: {time.monotonic() - started:.0f} s, weights in {done}")
+
+
+def mean_shape(points: np.ndarray) -> Tensor:
+    """S0: the mean of all faces as a perfect ROI shows them, in units of the crop's side."""
+    low, high = points.min(1), points.max(1)
+    side = (high - low).max(1) * 1.5
+    shapes = (points - ((low + high) / 2)[:, None]) / side[:, None, None] + 0.5
+    return torch.from_numpy(shapes.mean(0)).float()
+
+
+if __name__ == "__main__":
+    main()

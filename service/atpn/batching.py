@@ -1,0 +1,247 @@
+"""Dynamic batching: many callers' items into few calls of one function. Knows nothing of faces."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+from atpn.errors import AtpnError, DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Done(Generic[R]):
+    """An item's result and how it came about."""
+
+    value: R
+    queue_s: float
+    run_s: float
+    batch_size: int
+
+
+class Observer(Protocol):
+    """What a batcher tells about its work; the metrics implement it."""
+
+    def batch_ran(self, size: int, seconds: float) -> None:
+        """A batch of ``size`` items took ``seconds``."""
+
+    def item_waited(self, seconds: float) -> None:
+        """An item was queued for ``seconds`` before its batch started."""
+
+    def item_dropped(self, reason: str) -> None:
+        """An item left the queue without being run: cancelled, deadline or shutdown."""
+
+
+class Silent:
+    """An observer that ignores everything."""
+
+    def batch_ran(self, size: int, seconds: float) -> None:
+        """Ignore."""
+
+    def item_waited(self, seconds: float) -> None:
+        """Ignore."""
+
+    def item_dropped(self, reason: str) -> None:
+        """Ignore."""
+
+
+@dataclass
+class _Entry(Generic[T, R]):
+    item: T
+    deadline: float
+    future: "asyncio.Future[Done[R]]"
+    queued: float = field(default_factory=time.monotonic)
+
+
+class Batcher(Generic[T, R]):
+    """Collects items and runs them in batches on worker threads.
+
+    ``run`` takes a list of items and returns as many results in the same order; it is called in
+    up to ``parallel`` threads at once. An engine that is idle starts at once with what is queued
+    (or after ``max_wait_ms``, if that is not 0); one that is busy lets the queue grow into the
+    next batch. At most ``max_queue`` items wait; a request that does not fit is refused whole,
+    before anything of it is queued. If a batch fails, its items are run one by one, so that one
+    bad item fails alone.
+
+    Use it as ``async with Batcher(...) as batcher``.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[T]], Sequence[R]],
+        *,
+        max_batch_size: int,
+        max_queue: int,
+        max_wait_ms: float = 0.0,
+        parallel: int = 1,
+        observer: Observer | None = None,
+    ) -> None:
+        self._run = run
+        self._max_batch_size = max_batch_size
+        self._max_queue = max_queue
+        self._max_wait_s = max_wait_ms / 1000
+        self._parallel = parallel
+        self._observer = observer or Silent()
+        self._queue: deque[_Entry[T, R]] = deque()
+        self._filled = asyncio.Event()
+        self._closing = False
+        self._workers: list[asyncio.Task[None]] = []
+        self._executor = ThreadPoolExecutor(parallel, "atpn-batch")
+        self._item_s = 0.005  # smoothed seconds of engine time per item, for Retry-After
+
+    async def __aenter__(self) -> Self:
+        self._workers = [
+            asyncio.create_task(self._work(), name=f"batcher-{i}") for i in range(self._parallel)
+        ]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def waiting(self) -> int:
+        """Items in the queue, whether or not somebody still waits for them."""
+        return len(self._queue)
+
+    async def submit(self, items: Sequence[T], timeout_s: float = math.inf) -> list[Done[R]]:
+        """Results of ``items`` in their order.
+
+        Raises Overloaded (nothing was queued), DeadlineExceeded, ShuttingDown, or
+        InferenceFailed if an item fails alone too. A caller that is cancelled takes its items
+        out of the queue.
+        """
+        if self._closing or not self._workers:
+            raise ShuttingDown("the service is shutting down; retry on another replica")
+        if not items:
+            return []
+        self._admit(len(items))
+        loop = asyncio.get_running_loop()
+        deadline = time.monotonic() + timeout_s
+        entries: list[_Entry[T, R]] = [
+            _Entry(item, deadline, loop.create_future()) for item in items
+        ]
+        self._queue.extend(entries)
+        self._filled.set()
+        try:
+            async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
+                return [await entry.future for entry in entries]
+        except TimeoutError:
+            raise DeadlineExceeded(f"not finished within {timeout_s:g} s") from None
+        finally:
+            for entry in entries:
+                if not entry.future.done():
+                    entry.future.cancel()
+                elif not entry.future.cancelled():
+                    entry.future.exception()  # seen: a sibling's error was raised instead
+
+    async def close(self) -> None:
+        """Fail what waits, finish what runs, and end the workers."""
+        self._closing = True
+        while self._queue:
+            self._refuse(
+                self._queue.popleft(), ShuttingDown("the service is shutting down"), "shutdown"
+            )
+        self._filled.set()
+        workers, self._workers = self._workers, []
+        await asyncio.gather(*workers)
+        self._executor.shutdown()
+
+    def _admit(self, count: int) -> None:
+        if len(self._queue) + count > self._max_queue:
+            self._drop_abandoned()
+        if len(self._queue) + count > self._max_queue:
+            wait = max(0.1, len(self._queue) * self._item_s / self._parallel)
+            raise Overloaded(
+                f"{len(self._queue)} items wait and {count} more would exceed {self._max_queue}",
+                retry_after_s=wait,
+            )
+
+    def _drop_abandoned(self) -> None:
+        kept = [entry for entry in self._queue if not entry.future.done()]
+        for _ in range(len(self._queue) - len(kept)):
+            self._observer.item_dropped("cancelled")
+        self._queue = deque(kept)
+
+    def _refuse(self, entry: _Entry[T, R], error: AtpnError, reason: str) -> None:
+        self._observer.item_dropped(reason)
+        if not entry.future.done():
+            entry.future.set_exception(error)
+
+    def _next_batch(self) -> list[_Entry[T, R]]:
+        """Take up to a batch of items that somebody waits for and that are still in time."""
+        batch: list[_Entry[T, R]] = []
+        now = time.monotonic()
+        while self._queue and len(batch) < self._max_batch_size:
+            entry = self._queue.popleft()
+            if entry.future.done():
+                self._observer.item_dropped("cancelled")
+            elif entry.deadline <= now:
+                late = DeadlineExceeded("the deadline passed while the work was queued")
+                self._refuse(entry, late, "deadline")
+            else:
+                batch.append(entry)
+        return batch
+
+    async def _work(self) -> None:
+        while True:
+            if not self._queue:
+                if self._closing:
+                    return
+                self._filled.clear()
+                await self._filled.wait()
+                continue
+            if self._max_wait_s and len(self._queue) < self._max_batch_size:
+                await asyncio.sleep(self._max_wait_s)
+            batch = self._next_batch()
+            if batch:
+                await self._run_batch(batch)
+
+    async def _run_batch(self, batch: list[_Entry[T, R]]) -> None:
+        started = time.monotonic()
+        for entry in batch:
+            self._observer.item_waited(started - entry.queued)
+        try:
+            results, seconds = await self._call([entry.item for entry in batch])
+        except Exception as error:
+            await self._run_one_by_one(batch, error)
+            return
+        self._observer.batch_ran(len(batch), seconds)
+        self._item_s += 0.1 * (seconds / len(batch) - self._item_s)
+        for entry, value in zip(batch, results, strict=True):
+            if not entry.future.done():
+                waited = started - entry.queued
+                entry.future.set_result(Done(value, waited, seconds, len(batch)))
+
+    async def _run_one_by_one(self, batch: list[_Entry[T, R]], error: Exception) -> None:
+        if len(batch) == 1:
+            if not batch[0].future.done():
+                failure = InferenceFailed(f"the model failed: {type(error).__name__}")
+                failure.__cause__ = error
+                batch[0].future.set_exception(failure)
+            return
+        for entry in batch:
+            if not entry.future.done():
+                await self._run_batch([entry])
+
+    async def _call(self, items: list[T]) -> tuple[Sequence[R], float]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._timed, items)
+
+    def _timed(self, items: list[T]) -> tuple[Sequence[R], float]:
+        started = time.monotonic()
+        results = self._run(items)
+        if len(results) != len(items):
+            raise RuntimeError(f"{len(results)} results for {len(items)} items")
+        return results, time.monotonic() - started

@@ -1,0 +1,75 @@
+"""Draws faces on their picture: landmarks joined to contours, and the head's axes."""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from atpn.aligner import Face
+from atpn.geometry import Array, Image
+from atpn.landmarks import CONTOURS, LEFT_PUPIL, RIGHT_PUPIL
+
+Colour = tuple[int, int, int]
+
+LINE: Colour = (64, 224, 208)
+POINT: Colour = (255, 255, 255)
+#: Head axes as the paper's figures show them: red forward, green down, blue to the image's right.
+AXES: list[tuple[tuple[float, float, float], Colour]] = [
+    ((1.0, 0.0, 0.0), (40, 90, 255)),
+    ((0.0, 1.0, 0.0), (40, 200, 60)),
+    ((0.0, 0.0, -1.0), (255, 60, 50)),
+]
+SUBPIXEL = 4  # fractional bits of OpenCV's drawing coordinates
+
+
+def draw(image: Image, faces: Iterable[Face]) -> Image:
+    """A copy of ``image`` (H, W, 3) RGB with every face drawn on it."""
+    canvas = image.copy()
+    for face in faces:
+        _draw_landmarks(canvas, face.landmarks)
+        _draw_axes(canvas, face)
+    return canvas
+
+
+def rendered(image: Image, faces: Iterable[Face], kind: str) -> bytes:
+    """The drawn picture, encoded as ``image/jpeg`` or ``image/png``."""
+    canvas = cv2.cvtColor(draw(image, faces), cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode("." + kind.removeprefix("image/"), canvas)
+    if not ok:
+        raise RuntimeError(f"the picture could not be encoded as {kind}")
+    return data.tobytes()
+
+
+def _thickness(points: Array) -> int:
+    """Lines of a large face are thicker."""
+    return int(np.clip(np.ptp(points, axis=0).max() / 180, 1, 20))
+
+
+def _fixed(points: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    limited = np.clip(points, -30000, 30000)  # far outside any image, still within 32 bits
+    return (limited * (1 << SUBPIXEL)).round().astype(np.int32)
+
+
+def _draw_landmarks(canvas: Image, points: Array) -> None:
+    width, size = _thickness(points), min(float(np.ptp(points, axis=0).max()), 4000.0)
+    for first, last, closed in CONTOURS.values():
+        line = _fixed(points[first:last])
+        cv2.polylines(canvas, [line], closed, LINE, width, cv2.LINE_AA, SUBPIXEL)
+    radius = round(size / 160 * (1 << SUBPIXEL))  # less than a third of the points' distance
+    for point in _fixed(points):
+        cv2.circle(canvas, point.tolist(), radius, POINT, -1, cv2.LINE_AA, SUBPIXEL)
+    for pupil in _fixed(points[[LEFT_PUPIL, RIGHT_PUPIL]]):
+        cv2.circle(canvas, pupil.tolist(), 2 * radius, LINE, -1, cv2.LINE_AA, SUBPIXEL)
+
+
+def _draw_axes(canvas: Image, face: Face) -> None:
+    """Three axes of equal length in space, from the nose tip, seen without perspective."""
+    points = face.landmarks
+    origin = points[54]
+    length = 0.5 * float(np.ptp(points, axis=0).max())
+    width = 2 * _thickness(points)
+    axes = [(face.rotation @ np.array(axis), colour) for axis, colour in AXES]
+    for direction, colour in sorted(axes, key=lambda pair: -pair[0][2]):  # nearest last
+        end = origin + length * direction[:2].astype(np.float32)
+        a, b = _fixed(np.stack([origin, end]))
+        cv2.line(canvas, a.tolist(), b.tolist(), colour, width, cv2.LINE_AA, SUBPIXEL)

@@ -1,0 +1,146 @@
+"""Boxes, regions of interest, crops and head rotations: pure arithmetic, no state, no I/O.
+
+Image coordinates: pixels, origin top-left, x right, y down. Boxes are (x0, y0, x1, y1).
+Rotation matrices use camera axes x right, y down, z away from the camera; identity is a head
+that looks straight into the camera.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+CROP_SIZE = 112  # pixels; the network's input
+# Medians over 9300 training and validation faces that YuNet finds (spread of the side: 7 %).
+DETECTION_SCALE = 1.36  # ROI side / geometric mean of a detected box's sides
+DETECTION_DROP = 0.125  # of the box's height, from its centre down to the ROI's
+MARGIN = 0.25  # of the landmark rectangle, added at each boundary (section 3.1)
+
+
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned rectangle in image pixels; may reach beyond the image."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def width(self) -> float:
+        """Pixels."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        """Pixels."""
+        return self.y1 - self.y0
+
+    def iou(self, other: "Box") -> float:
+        """Intersection over union, in [0, 1]."""
+        w = min(self.x1, other.x1) - max(self.x0, other.x0)
+        h = min(self.y1, other.y1) - max(self.y0, other.y0)
+        if w <= 0 or h <= 0:
+            return 0.0
+        both = w * h
+        return both / (self.width * self.height + other.width * other.height - both)
+
+
+def square(cx: float, cy: float, side: float) -> Box:
+    """The square of that centre and side."""
+    half = side / 2
+    return Box(cx - half, cy - half, cx + half, cy + half)
+
+
+def landmark_box(points: Array) -> Box:
+    """Minimum bounding rectangle of (N, 2) points."""
+    x0, y0 = points.min(0)
+    x1, y1 = points.max(0)
+    return Box(float(x0), float(y0), float(x1), float(y1))
+
+
+def roi_from_landmarks(points: Array) -> Box:
+    """The next ROI: the landmark rectangle plus 25 % at each boundary, grown to a square.
+
+    Section 3.1 of the paper gives the margin. The shorter side is grown to the longer one so
+    that faces are not stretched on their way to the square crop.
+    """
+    box = landmark_box(points)
+    side = max(box.width, box.height) * (1 + 2 * MARGIN)
+    return square((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, side)
+
+
+def roi_from_detection(box: Box) -> Box:
+    """The ROI that shows a detected face as tracking would show it.
+
+    A detector's box reaches from the forehead to the chin, the landmarks from the brows.
+    """
+    side = (box.width * box.height) ** 0.5 * DETECTION_SCALE
+    cy = (box.y0 + box.y1) / 2 + DETECTION_DROP * box.height
+    return square((box.x0 + box.x1) / 2, cy, side)
+
+
+def crop_to_image(points: Array, roi: Box) -> Array:
+    """(..., 2) from units of the crop's side to image pixels."""
+    scale = np.array([roi.width, roi.height], np.float32)
+    return points * scale + np.array([roi.x0, roi.y0], np.float32)
+
+
+def image_to_crop(points: Array, roi: Box) -> Array:
+    """(..., 2) from image pixels to units of the crop's side; inverse of `crop_to_image`."""
+    scale = np.array([roi.width, roi.height], np.float32)
+    return (points - np.array([roi.x0, roi.y0], np.float32)) / scale
+
+
+def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
+    """Cut ``roi`` out of ``image`` (H, W, 3) and resize it to (size, size, 3).
+
+    What lies outside the image is black. Large faces are averaged down (no aliasing), small
+    ones interpolated. Coordinates are pixel edges: (0, 0) is the image's corner.
+    """
+    height, width = image.shape[:2]
+    # Shrink by whole factors with area averaging first: only the covered part is touched.
+    x0, y0 = max(int(np.floor(roi.x0)) - 2, 0), max(int(np.floor(roi.y0)) - 2, 0)
+    x1, y1 = min(int(np.ceil(roi.x1)) + 2, width), min(int(np.ceil(roi.y1)) + 2, height)
+    if x0 >= x1 or y0 >= y1:
+        return np.zeros((size, size, 3), np.uint8)
+    part = image[y0:y1, x0:x1]
+    factor = int(min(roi.width, roi.height) / size)
+    if factor >= 2:
+        h, w = part.shape[0] // factor, part.shape[1] // factor
+        if h == 0 or w == 0:
+            return np.zeros((size, size, 3), np.uint8)
+        shrunk = cv2.resize(part[: h * factor, : w * factor], (w, h), interpolation=cv2.INTER_AREA)
+        part = shrunk.astype(np.uint8, copy=False)
+    else:
+        factor = 1
+    # Pixel centres: output pixel u samples roi.x0 + (u + 0.5) * width / size - 0.5.
+    sx, sy = roi.width / size / factor, roi.height / size / factor
+    tx = (roi.x0 - x0) / factor + sx / 2 - 0.5
+    ty = (roi.y0 - y0) / factor + sy / 2 - 0.5
+    matrix = np.array([[sx, 0, tx], [0, sy, ty]], np.float64)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(part, matrix, (size, size), flags=flags).astype(np.uint8, copy=False)
+
+
+def rotation_from_euler(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
+    """Radians to the 3x3 matrix R = Rx(-pitch) Ry(yaw) Rz(roll) (the convention of 300W-LP)."""
+    sa, ca = np.sin(-pitch), np.cos(-pitch)
+    sb, cb = np.sin(yaw), np.cos(yaw)
+    sc, cc = np.sin(roll), np.cos(roll)
+    rx = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
+    ry = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
+    rz = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
+    return np.asarray(rx @ ry @ rz, np.float64)
+
+
+def euler_from_rotation(matrix: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Yaw, pitch, roll in radians; inverse of `rotation_from_euler` for |yaw| < 90 degrees."""
+    yaw = float(np.arcsin(np.clip(matrix[0, 2], -1, 1)))
+    pitch = float(np.arctan2(matrix[1, 2], matrix[2, 2]))
+    roll = float(np.arctan2(-matrix[0, 1], matrix[0, 0]))
+    return yaw, pitch, roll

@@ -1,0 +1,165 @@
+"""Encoded bytes to an RGB array, with limits that are checked before anything is decoded."""
+
+import io
+import struct
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from atpn.errors import AtpnError, InvalidImage, TooManyPixels, UnsupportedMediaType
+from atpn.geometry import Image
+
+#: Formats that are read, by Pillow's name -> media type.
+FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "BMP": "image/bmp"}
+ORIENTATION = 0x0112  # the EXIF tag
+
+#: Formats that are known by what stands at an offset of the file, and not read.
+_OTHERS = [
+    (0, b"GIF8", "GIF"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+]
+
+#: What Pillow raises for damaged headers.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+)
+
+# The pixel limit is ours and is checked on the header; Pillow never decodes here.
+Pillow.MAX_IMAGE_PIXELS = None
+
+#: EXIF orientation -> (transpose first, flip rows, flip columns).
+_TURNS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def decode(data: bytes, max_pixels: int) -> Image:
+    """Decode JPEG, PNG, WebP or BMP to (H, W, 3) RGB uint8, turned upright by its EXIF tag.
+
+    Raises InvalidImage for what is empty, damaged or truncated, UnsupportedMediaType for
+    another format, TooManyPixels if the header says more than ``max_pixels``.
+    """
+    orientation = _check_header(data, max_pixels)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise InvalidImage("the image data cannot be decoded") from error
+    if image is None:
+        raise InvalidImage("the image data cannot be decoded: damaged or truncated")
+    return upright(image.astype(np.uint8, copy=False), orientation)
+
+
+def upright(image: Image, orientation: int) -> Image:
+    """Undo an EXIF orientation (1 to 8); others leave the image as it is."""
+    if orientation not in _TURNS:
+        return image
+    transpose, rows, columns = _TURNS[orientation]
+    if transpose:
+        image = image.transpose(1, 0, 2)
+    if rows:
+        image = image[::-1]
+    if columns:
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _check_header(data: bytes, max_pixels: int) -> int:
+    """Refuse by the header alone; returns the EXIF orientation."""
+    if not data:
+        raise InvalidImage("the image is empty")
+    try:
+        # Only the formats that are read: Pillow knows dozens more, and their parsers stay idle.
+        with Pillow.open(io.BytesIO(data), formats=tuple(FORMATS)) as header:
+            kind, (width, height) = header.format or "?", header.size
+            if width * height > max_pixels:
+                raise TooManyPixels(
+                    f"{width}x{height} is more than the limit of {max_pixels} pixels"
+                )
+            orientation = _orientation(header, data)
+    except UnidentifiedImageError:
+        raise _unreadable(data) from None
+    except _DAMAGED as error:
+        raise InvalidImage(f"damaged image header: {error}") from error
+    if kind == "MPO":  # a JPEG with further pictures behind it
+        kind = "JPEG"
+    if not _complete(data, kind):
+        raise InvalidImage(f"truncated {kind}: {len(data)} bytes end before the image does")
+    return orientation
+
+
+def _orientation(header: Pillow.Image, data: bytes) -> int:
+    """The EXIF orientation; 1 where there is none or the EXIF block is damaged."""
+    if header.format == "PNG":
+        found = next((body for name, body in _png_chunks(data) if name == b"eXIf"), None)
+        if found is not None:
+            header.info["exif"] = found
+    try:
+        # The base class's method: that of PNG would decode the picture to look behind it.
+        return int(Pillow.Image.getexif(header).get(ORIENTATION, 1) or 1)
+    except _DAMAGED:
+        return 1
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content of each chunk of a PNG."""
+    at = 8
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        at += size + 12
+
+
+def _complete(data: bytes, kind: str) -> bool:
+    """Whether the end of the image is there; decoders fill what is missing with grey."""
+    if kind == "JPEG":
+        return data.find(b"\xff\xd9", _scan_start(data)) >= 0
+    if kind == "PNG":
+        return any(name == b"IEND" for name, _ in _png_chunks(data))
+    if kind == "BMP":
+        return len(data) >= int.from_bytes(data[2:6], "little")
+    return len(data) >= 8 + int.from_bytes(data[4:8], "little")  # RIFF
+
+
+def _scan_start(data: bytes) -> int:
+    """Where a JPEG's entropy-coded data begins: an end marker before it is a thumbnail's."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if marker == 0xDA:
+            break
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at
+
+
+def _unreadable(data: bytes) -> AtpnError:
+    """The error for bytes that are in none of the formats, with what they seem to be."""
+    known = ", ".join(FORMATS.values())
+    for offset, magic, name in _OTHERS:
+        if data.startswith(magic, offset):
+            return UnsupportedMediaType(f"{name} images are not read; use {known}")
+    seen = f"{len(data)} bytes that begin with {data[:8].hex(' ')}"
+    return InvalidImage(f"not an image that is read ({known}): {seen}")

@@ -1,0 +1,152 @@
+"""ONNX Runtime: the shipped models on disk, and the face network as an array function.
+
+A model folder is a Triton-style repository: ``<name>/<version>/model.onnx`` with
+``<name>/<version>/metadata.json`` beside it.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from atpn.errors import ConfigurationError
+from atpn.geometry import Image
+
+Array = NDArray[np.float32]
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One version of one model on disk."""
+
+    name: str
+    version: str
+    path: Path
+    metadata: dict[str, Any]
+
+
+def shipped_models() -> Path:
+    """The model folder that travels with the package."""
+    packaged = Path(str(resources.files("atpn"))) / "artifacts"
+    if packaged.is_dir():
+        return packaged
+    return Path(__file__).resolve().parents[2] / "models" / "artifacts"  # a source checkout
+
+
+def find_model(folder: Path, name: str, version: str | None = None) -> ModelFile:
+    """The given version of a model, or its newest; ConfigurationError where there is none.
+
+    The file's sha256 must be the one in its metadata.
+    """
+    root = folder / name
+    versions = sorted(
+        (p.name for p in root.glob("*") if p.name.isdigit() and (p / "model.onnx").is_file()),
+        key=int,
+    )
+    if not versions:
+        raise ConfigurationError(f"no model {name!r} in {folder}")
+    if version is not None and version not in versions:
+        have = ", ".join(versions)
+        raise ConfigurationError(f"model {name!r} has no version {version!r}, only {have}")
+    chosen = version or versions[-1]
+    path = root / chosen / "model.onnx"
+    metadata = json.loads((root / chosen / "metadata.json").read_text())
+    if hashlib.sha256(path.read_bytes()).hexdigest() != metadata.get("sha256"):
+        raise ConfigurationError(f"{path} is not the file its metadata describes (sha256)")
+    return ModelFile(name, chosen, path, metadata)
+
+
+def available_cores() -> int:
+    """CPU cores this process may use: its affinity, and the cgroup's quota where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    cores = cores or os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2: the affinity is what is known
+    return cores
+
+
+def open_session(path: Path, device: str, threads: int) -> ort.InferenceSession:
+    """An ONNX Runtime session on ``device`` (auto, cpu, cuda, tensorrt).
+
+    An explicit device that ONNX Runtime cannot give raises ConfigurationError: it would
+    otherwise fall back to the CPU with only a log line.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads sleep instead of spinning: the cores also decode and serve.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    available = ort.get_available_providers()
+    if device == "auto":
+        wanted = [p for p in ("CUDAExecutionProvider",) if p in available]
+    else:
+        wanted = [PROVIDERS[device]]
+    session = ort.InferenceSession(
+        str(path),
+        options,
+        providers=list(dict.fromkeys([*wanted, "CPUExecutionProvider"]))
+        if device == "auto" or wanted[0] in available
+        else ["CPUExecutionProvider"],
+    )
+    if device != "auto" and PROVIDERS[device] not in session.get_providers():
+        raise ConfigurationError(
+            f"device {device!r} was asked for, but ONNX Runtime offers only "
+            f"{', '.join(session.get_providers())}: install the package and driver that provide "
+            f"{PROVIDERS[device]}, or set ATPN_DEVICE=cpu"
+        )
+    return session
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The network's answer for N crops."""
+
+    landmarks: Array  # (N, 98, 2) in units of the crop's side
+    pose: Array  # (N, 3) yaw, pitch, roll in radians
+    confidence: Array  # (N,) probability that the crop shows a face
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+
+class FaceNetwork:
+    """The ATPN network: crops in, predictions out. Thread-safe, as ONNX Runtime's ``run`` is."""
+
+    def __init__(self, model: ModelFile, device: str = "cpu", threads: int = 1) -> None:
+        self.model = model
+        self._session = open_session(model.path, device, threads)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use, as ONNX Runtime names it."""
+        return str(self._session.get_providers()[0])
+
+    def run(self, crops: Image) -> Predictions:
+        """(N, 112, 112, 3) uint8 RGB crops to predictions."""
+        landmarks, pose, confidence = self._session.run(
+            ["landmarks", "pose", "confidence"], {"image": crops}
+        )
+        return Predictions(landmarks, pose, confidence)
+
+    def warm_up(self, batch_sizes: list[int]) -> None:
+        """Run each batch size once, so that no request pays for the first run of a shape."""
+        for size in batch_sizes:
+            self.run(np.zeros((size, 112, 112, 3), np.uint8))

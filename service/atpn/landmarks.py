@@ -1,0 +1,83 @@
+"""The WFLW 98-point landmark scheme: names, contours, mirror image and the 68- and 5-point subsets.
+
+Index order is that of WFLW (Wu et al., CVPR 2018). "Left" and "right" are those of the image.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+POINTS = 98
+
+#: Joined outlines for drawing, name -> (first, last + 1, closed).
+CONTOURS: dict[str, tuple[int, int, bool]] = {
+    "jaw": (0, 33, False),
+    "left_brow": (33, 42, True),
+    "right_brow": (42, 51, True),
+    "nose_bridge": (51, 55, False),
+    "nose_base": (55, 60, False),
+    "left_eye": (60, 68, True),
+    "right_eye": (68, 76, True),
+    "outer_lips": (76, 88, True),
+    "inner_lips": (88, 96, True),
+}
+LEFT_PUPIL, RIGHT_PUPIL = 96, 97
+LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 60, 72
+
+
+def _mirror() -> NDArray[np.intp]:
+    pairs = [(i, 32 - i) for i in range(16)]
+    pairs += [(33, 46), (34, 45), (35, 44), (36, 43), (37, 42)]
+    pairs += [(38, 50), (39, 49), (40, 48), (41, 47)]
+    pairs += [(55, 59), (56, 58)]
+    pairs += [(60, 72), (61, 71), (62, 70), (63, 69), (64, 68), (65, 75), (66, 74), (67, 73)]
+    pairs += [(76, 82), (77, 81), (78, 80), (87, 83), (86, 84)]
+    pairs += [(88, 92), (89, 91), (95, 93), (96, 97)]
+    order = np.arange(POINTS)
+    for a, b in pairs:
+        order[a], order[b] = b, a
+    return order
+
+
+#: ``points[MIRROR]`` renumbers the points of a mirrored picture.
+MIRROR = _mirror()
+
+#: 300W's 68 points, each the mean of one or two WFLW points.
+_68: list[tuple[int, int]] = (
+    [(i, i) for i in range(0, 33, 2)]
+    + [(i, i) for i in range(33, 38)]
+    + [(i, i) for i in range(42, 47)]
+    + [(i, i) for i in range(51, 60)]
+    + [(60, 60), (60, 62), (62, 64), (64, 64), (64, 66), (60, 66)]
+    + [(68, 68), (68, 70), (70, 72), (72, 72), (72, 74), (68, 74)]
+    + [(i, i) for i in range(76, 96)]
+)
+_68_A, _68_B = (np.array(side) for side in zip(*_68, strict=True))
+
+#: The 68-point indices that are exactly one WFLW point: (68-point index, 98-point index).
+EXACT_68: list[tuple[int, int]] = [(i, a) for i, (a, b) in enumerate(_68) if a == b]
+
+
+def to_68(points: Array) -> Array:
+    """(..., 98, 2) -> (..., 68, 2) in 300W order; eyelid points are midpoints of WFLW's.
+
+    WFLW and 300W place contour and brows by different rules: expect those to differ a little.
+    """
+    return (points[..., _68_A, :] + points[..., _68_B, :]) * np.float32(0.5)
+
+
+def to_5(points: Array) -> Array:
+    """(..., 98, 2) -> (..., 5, 2): left eye, right eye, nose tip, left and right mouth corner."""
+    return points[..., [LEFT_PUPIL, RIGHT_PUPIL, 54, 76, 82], :]
+
+
+def subset(points: Array, count: int) -> Array:
+    """The 98, 68 or 5 points of ``points`` (..., 98, 2); ValueError for any other count."""
+    if count == POINTS:
+        return points
+    if count == 68:
+        return to_68(points)
+    if count == 5:
+        return to_5(points)
+    raise ValueError(f"points must be 98, 68 or 5, not {count}")

@@ -1,0 +1,100 @@
+"""What the service counts, as Prometheus metrics in a registry of its own."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """All metrics of one process; also the observer of the batcher."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "atpn_requests",
+            "HTTP requests by route and status",
+            ["route", "status"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "atpn_request_seconds",
+            "Time from request to answer",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.errors = Counter(
+            "atpn_errors", "Errors answered, by stable code", ["code"], registry=registry
+        )
+        self.faces = Counter("atpn_faces", "Faces answered", ["route"], registry=registry)
+        self.queue_seconds = Histogram(
+            "atpn_queue_seconds",
+            "Time a face waits for its batch",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.inference_seconds = Histogram(
+            "atpn_inference_seconds",
+            "Time of one run of the network",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.batch_faces = Histogram(
+            "atpn_batch_faces",
+            "Faces in one run of the network",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "atpn_dropped_faces",
+            "Faces that left the queue without being run",
+            ["reason"],
+            registry=registry,
+        )
+        self.queue_faces = Gauge("atpn_queue_faces", "Faces in the queue", registry=registry)
+        self.streams = Gauge("atpn_streams", "Open /track connections", registry=registry)
+        self.frames = Counter(
+            "atpn_frames", "Frames of streams by outcome", ["state"], registry=registry
+        )
+        self.dropped_frames = Counter(
+            "atpn_dropped_frames", "Frames replaced by newer ones", registry=registry
+        )
+        self.detections = Counter(
+            "atpn_detections", "Runs of the face detector", ["route"], registry=registry
+        )
+        self.lost_tracks = Counter(
+            "atpn_lost_tracks", "Tracked faces that fell below the threshold", registry=registry
+        )
+        self.resumes = Counter(
+            "atpn_resumes", "Streams by how they began", ["state"], registry=registry
+        )
+        self.store_errors = Counter(
+            "atpn_store_errors",
+            "Failed calls of the session store",
+            ["operation"],
+            registry=registry,
+        )
+        self.stale_writes = Counter(
+            "atpn_stale_writes",
+            "States refused because a newer frame was stored",
+            registry=registry,
+        )
+        self.model = Info("atpn_model", "Model and execution provider in use", registry=registry)
+
+    def batch_ran(self, size: int, seconds: float) -> None:
+        """See `batching.Observer`."""
+        self.batch_faces.observe(size)
+        self.inference_seconds.observe(seconds)
+
+    def item_waited(self, seconds: float) -> None:
+        """See `batching.Observer`."""
+        self.queue_seconds.observe(seconds)
+
+    def item_dropped(self, reason: str) -> None:
+        """See `batching.Observer`."""
+        self.dropped.labels(reason).inc()
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

@@ -1,0 +1,40 @@
+"""GET /healthz, /readyz and /metrics: for probes and for Prometheus."""
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from atpn.core import Core
+from atpn.metrics import CONTENT_TYPE
+
+router = APIRouter()
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def healthz() -> dict[str, str]:
+    """Always 200 while the event loop turns; for liveness probes."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", summary="Is traffic wanted?")
+async def readyz(request: Request) -> JSONResponse:
+    """200 when warm, 503 when draining; ``store`` says degraded where Redis does not answer.
+
+    A degraded store does not make the replica unready: streams go on from its own memory.
+    """
+    core: Core = request.app.state.core
+    draining = core.draining.is_set()
+    body = {
+        "status": "draining" if draining else "ready",
+        "model": f"{core.model.name}/{core.model.version}",
+        "provider": core.provider,
+        "store": await core.store_state(),
+        "streams": core.streams,
+    }
+    return JSONResponse(body, 503 if draining else 200)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """The text exposition format of Prometheus."""
+    core: Core = request.app.state.core
+    return Response(core.metrics.render(), media_type=CONTENT_TYPE)

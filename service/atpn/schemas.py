@@ -1,0 +1,117 @@
+"""The wire format of answers: pydantic models for the documentation, plain dicts for speed."""
+
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from atpn.aligner import Aligned, Face
+from atpn.geometry import Box
+from atpn.landmarks import subset
+
+Payload = dict[str, Any]
+
+
+class Pose(BaseModel):
+    """Head pose: degrees, and the rotation matrix R = Rx(-pitch) Ry(yaw) Rz(roll)."""
+
+    yaw: float = Field(description="degrees; positive: the nose points to the image's left")
+    pitch: float = Field(description="degrees; positive: the nose points up")
+    roll: float = Field(description="degrees; positive: the head is turned clockwise on the image")
+    rotation: list[list[float]] = Field(
+        description="3x3, camera axes x right, y down, z away; identity looks into the camera"
+    )
+
+
+class FaceAnswer(BaseModel):
+    """One face, in pixels of the image after EXIF orientation (origin top-left, y down)."""
+
+    box: tuple[float, float, float, float] = Field(description="landmark rectangle x0, y0, x1, y1")
+    confidence: float = Field(description="probability that this is a face, 0 to 1")
+    landmarks: list[tuple[float, float]] | None = Field(None, description="x, y of each point")
+    pose: Pose | None = None
+
+
+class Size(BaseModel):
+    """Pixels of the image after EXIF orientation."""
+
+    width: int
+    height: int
+
+
+class Model(BaseModel):
+    """Which weights answered."""
+
+    name: str
+    version: str
+
+
+class Milliseconds(BaseModel):
+    """Where the time went on the server."""
+
+    decode: float
+    detect: float = Field(description="0 where boxes were given")
+    queue: float
+    inference: float
+
+
+class Answer(BaseModel):
+    """What /align and /pose answer."""
+
+    faces: list[FaceAnswer] = Field(description="empty where no face was found")
+    image: Size
+    model: Model
+    ms: Milliseconds
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457), as application/problem+json."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="stable; switch on this one")
+    request_id: str | None = None
+
+
+def box_payload(box: Box) -> list[float]:
+    """[x0, y0, x1, y1] in hundredths of a pixel."""
+    return [round(v, 2) for v in (box.x0, box.y0, box.x1, box.y1)]
+
+
+def points_payload(face: Face, count: int) -> list[list[float]]:
+    """The 98, 68 or 5 points as [x, y] in hundredths of a pixel."""
+    points = subset(face.landmarks, count).astype(np.float64)
+    return points.round(2).tolist()  # type: ignore[no-any-return]
+
+
+def pose_payload(face: Face) -> Payload:
+    """Degrees and the rotation matrix."""
+    yaw, pitch, roll = (round(float(a), 2) for a in np.degrees(face.pose))
+    rotation = face.rotation.round(5).tolist()
+    return {"yaw": yaw, "pitch": pitch, "roll": roll, "rotation": rotation}
+
+
+def face_payload(face: Face, points: int | None, pose: bool) -> Payload:
+    """A face; without landmarks where ``points`` is None, without pose unless asked for."""
+    payload: Payload = {
+        "box": box_payload(face.box),
+        "confidence": round(face.confidence, 4),
+    }
+    if points is not None:
+        payload["landmarks"] = points_payload(face, points)
+    if pose:
+        payload["pose"] = pose_payload(face)
+    return payload
+
+
+def milliseconds(decode_s: float, detect_s: float, aligned: Aligned) -> Payload:
+    """Timings for the wire."""
+    seconds = {
+        "decode": decode_s,
+        "detect": detect_s,
+        "queue": aligned.timings.queue_s,
+        "inference": aligned.timings.inference_s,
+    }
+    return {name: round(1000 * value, 3) for name, value in seconds.items()}

@@ -1,0 +1,95 @@
+"""The process: uvicorn with our limits, and a drain between SIGTERM and the end."""
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import time
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+
+from atpn.app import create_app
+from atpn.core import Core
+from atpn.settings import Settings
+
+log = logging.getLogger("atpn")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level, logger, message and, where there is one, the exception."""
+        fields = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Lines on standard error, for people or for machines."""
+    handler = logging.StreamHandler()
+    if settings.log_format == "json":
+        handler.setFormatter(JsonLines())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    # uvicorn's lines about connections contain the query, and so resume tokens.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+class DrainingServer(uvicorn.Server):
+    """On the first signal stops wanting traffic, ends the streams, and only then stops."""
+
+    def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
+        super().__init__(config)
+        self._drain_s = drain_s
+        self._drain: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the models, listen, and say where."""
+        await super().startup(sockets)
+        if self.started:
+            log.info("serving on http://%s:%d, /docs explains", self.config.host, self.config.port)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains; a second one, or an interrupt from the keyboard, stops."""
+        core: Core | None = getattr(self.config.app.state, "core", None)  # type: ignore[union-attr]
+        if core is None or self._drain is not None or sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+            return
+        self._drain = asyncio.get_running_loop().create_task(self._finish(core))
+
+    async def _finish(self, core: Core) -> None:
+        core.draining.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                await core.no_streams.wait()
+        self.should_exit = True  # and not as if killed: the process ends with 0
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until it is told to stop."""
+    set_up_logging(settings)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # One frame above the frame limit still gets a per-frame error; far larger ones close.
+        ws_max_size=settings.max_frame_bytes * 2,
+        ws_max_queue=2,
+        ws_per_message_deflate=False,  # frames are compressed images already
+        timeout_graceful_shutdown=int(settings.drain_s) + 1,
+    )
+    DrainingServer(config, settings.drain_s).run()

@@ -1,0 +1,164 @@
+"""Where a stream's tracking state survives its connection: a store of bytes with expiry.
+
+Both stores keep a sequence number beside the bytes and refuse to go back, so that a stale
+replica cannot overwrite a newer frame.
+"""
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import redis.asyncio as redis_client
+from redis.exceptions import RedisError
+
+from atpn.errors import StaleWrite, StoreUnavailable
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A stored state and the sequence number of the frame it belongs to."""
+
+    seq: int
+    data: bytes
+
+
+class Store(Protocol):
+    """Keeps the newest state of each session for a limited time."""
+
+    async def load(self, key: str) -> Saved | None:
+        """The state, or None where there is none or it expired."""
+
+    async def save(self, key: str, state: Saved) -> None:
+        """Keep ``state`` for the store's TTL; StaleWrite if one at least as new is there."""
+
+    async def delete(self, key: str) -> None:
+        """Forget the session; nothing happens where there is none."""
+
+    async def ping(self) -> None:
+        """Return if the store answers; StoreUnavailable otherwise."""
+
+    async def close(self) -> None:
+        """Free what the store holds."""
+
+
+def new_token() -> str:
+    """An unguessable resume token (256 bits)."""
+    return secrets.token_urlsafe(32)
+
+
+def key_of(token: str) -> str:
+    """The key that a token's session is stored under; the token itself is never stored."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class MemoryStore:
+    """Sessions of this process only: for one replica, for development and for tests."""
+
+    def __init__(
+        self, ttl_s: float, max_sessions: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ttl_s = ttl_s
+        self._max = max_sessions
+        self._clock = clock
+        self._saved: OrderedDict[str, tuple[float, Saved]] = OrderedDict()  # oldest write first
+
+    async def load(self, key: str) -> Saved | None:
+        """See `Store.load`."""
+        self._expire()
+        found = self._saved.get(key)
+        return None if found is None else found[1]
+
+    async def save(self, key: str, state: Saved) -> None:
+        """See `Store.save`; the session longest without a frame makes room for a new one."""
+        self._expire()
+        found = self._saved.get(key)
+        if found is not None and found[1].seq >= state.seq:
+            raise StaleWrite(f"frame {found[1].seq} is stored already")
+        self._saved[key] = (self._clock() + self._ttl_s, state)
+        self._saved.move_to_end(key)
+        while len(self._saved) > self._max:
+            self._saved.popitem(last=False)
+
+    async def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        self._saved.pop(key, None)
+
+    async def ping(self) -> None:
+        """Memory always answers."""
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._saved.clear()
+
+    def _expire(self) -> None:
+        now = self._clock()
+        while self._saved:
+            key, (expires, _) = next(iter(self._saved.items()))
+            if expires > now:
+                return
+            del self._saved[key]
+
+
+#: Compare and set in one step on the server: 1 if written, 0 if stale.
+_SAVE = """
+local seq = redis.call('HGET', KEYS[1], 'seq')
+if seq and tonumber(seq) >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'seq', ARGV[1], 'data', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+
+class RedisStore:
+    """Sessions in Redis or Valkey: any replica can go on with any stream."""
+
+    def __init__(self, url: str, ttl_s: float, timeout_s: float, prefix: str = "atpn:") -> None:
+        self._ttl_ms = int(ttl_s * 1000)
+        self._prefix = prefix
+        self._redis = redis_client.Redis.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+        )
+        self._save = self._redis.register_script(_SAVE)
+
+    async def load(self, key: str) -> Saved | None:
+        """See `Store.load`; StoreUnavailable if Redis does not answer."""
+        try:
+            seq, data = await self._redis.hmget(self._prefix + key, ["seq", "data"])
+        except RedisError as error:
+            raise StoreUnavailable(str(error)) from error
+        if seq is None or data is None:
+            return None
+        return Saved(int(seq), cast(bytes, data))
+
+    async def save(self, key: str, state: Saved) -> None:
+        """See `Store.save`; StoreUnavailable if Redis does not answer."""
+        try:
+            written = await self._save(
+                keys=[self._prefix + key], args=[state.seq, state.data, self._ttl_ms]
+            )
+        except RedisError as error:
+            raise StoreUnavailable(str(error)) from error
+        if not written:
+            raise StaleWrite(f"a frame at least as new as {state.seq} is stored already")
+
+    async def delete(self, key: str) -> None:
+        """See `Store.delete`; StoreUnavailable if Redis does not answer."""
+        try:
+            await self._redis.delete(self._prefix + key)
+        except RedisError as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        try:
+            await self._redis.ping()
+        except RedisError as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()

@@ -1,0 +1,145 @@
+"""Every setting of the service, read from environment variables with the prefix ``ATPN_``."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from atpn.errors import ConfigurationError
+
+PREFIX = "ATPN_"
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """The limits and choices of one process; the README's table is tested against this class."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe log line that is written"
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="form of a log line"
+    )
+
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        default="auto",
+        description="where the network runs; an explicit device that is missing stops the start",
+    )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="CPU threads of the network; 0 takes what the container may use",
+    )
+    model_dir: Path | None = Field(
+        default=None,
+        description="folder of models; by default the one that travels with the package",
+    )
+    model: str = Field(default="atpn", pattern=r"^[\w-]+$", description="name of the face model")
+    model_version: str | None = Field(
+        default=None, description="its version; by default the newest"
+    )
+
+    max_batch_size: int = Field(
+        default=8, ge=1, le=256, description="most faces in one run of the network"
+    )
+    max_wait_ms: float = Field(
+        default=0.0, ge=0, le=1000, description="how long an idle engine waits for more faces"
+    )
+    max_queue_faces: int = Field(
+        default=256,
+        ge=1,
+        le=100_000,
+        description="faces that may wait; beyond it, 503 with Retry-After",
+    )
+    request_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="deadline of a request, and the most X-Request-Timeout may ask",
+    )
+
+    max_requests: int = Field(
+        default=256, ge=1, description="HTTP requests with an image in work at once; beyond it, 503"
+    )
+    max_body_bytes: int = Field(default=12 * MIB, ge=1024, description="largest request body")
+    max_pixels: int = Field(
+        default=40_000_000, ge=1, description="most pixels of an image, by its header"
+    )
+    max_boxes: int = Field(default=64, ge=1, description="most boxes in one request")
+    max_faces: int = Field(
+        default=32, ge=1, le=1000, description="most faces that one image is searched for"
+    )
+    min_confidence: float = Field(
+        default=0.5, ge=0, le=1, description="detected faces below this confidence are left out"
+    )
+    detector_threshold: float = Field(default=0.7, gt=0, lt=1, description="score of a detection")
+    detector_max_side: int = Field(
+        default=640,
+        ge=64,
+        le=4096,
+        description="images are shrunk to this many pixels before detection",
+    )
+
+    track_threshold: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="face confidence at which a face is tracked on (paper, 3.4)",
+    )
+    track_max_faces: int = Field(default=4, ge=1, le=64, description="most faces of a stream")
+    redetect_every: int = Field(
+        default=30, ge=1, description="frames between searches for further faces of a stream"
+    )
+    max_frame_bytes: int = Field(
+        default=4 * MIB, ge=1024, description="largest encoded frame of a stream"
+    )
+    max_streams: int = Field(
+        default=1000, ge=1, description="open /track connections of one process"
+    )
+    stream_idle_s: float = Field(
+        default=300.0, gt=0, description="a stream without frames is closed after"
+    )
+
+    redis_url: str | None = Field(
+        default=None, description="store of tracking sessions; without it, this process's memory"
+    )
+    redis_timeout_s: float = Field(default=0.25, gt=0, le=10, description="longest wait for Redis")
+    session_ttl_s: float = Field(
+        default=60.0, ge=1, description="how long a session can be resumed"
+    )
+    max_sessions: int = Field(
+        default=100_000, ge=1, description="sessions kept in memory without Redis"
+    )
+
+    api_key_hashes: list[str] = Field(
+        default=[],
+        description="JSON list of SHA-256 digests (hex) of accepted API keys; empty accepts all",
+    )
+    drain_s: float = Field(default=10.0, ge=0, description="time for open work after SIGTERM")
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this environment; ConfigurationError for unknown or invalid ones."""
+    names = os.environ if environment is None else environment
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(n for n in names if n.upper().startswith(PREFIX) and n.upper() not in known)
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}, got {first['input']!r}") from error
+    except ValueError as error:  # pydantic-settings: a list that is not JSON
+        raise ConfigurationError(str(error)) from error

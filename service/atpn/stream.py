@@ -1,0 +1,188 @@
+"""One tracked stream: encoded frames in, answers out, whatever carries them.
+
+Knows the order of things in a frame (decode, follow, re-detect, answer, save), but neither
+sockets nor HTTP; `track` moves the bytes and `tracking` decides what is the same face.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
+
+from atpn import tracking
+from atpn.aligner import Aligned, Face, Prepared
+from atpn.core import Core
+from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
+from atpn.geometry import Box, Image
+from atpn.sessions import Saved, key_of, new_token
+from atpn.tracking import Rules, Sighting, State, Track
+
+log = logging.getLogger("atpn.stream")
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What is answered about one frame."""
+
+    seq: int
+    state: str  # detected, tracked, resumed, lost
+    faces: list[tuple[int, Face]]  # track id, face
+    width: int
+    height: int
+    decode_s: float
+    detect_s: float
+    aligned: Aligned
+
+
+def sightings(faces: list[Face]) -> list[Sighting]:
+    """What tracking needs to know of faces."""
+    return [Sighting(face.confidence, face.next_roi) for face in faces]
+
+
+class Stream:
+    """Tracks the faces of one session and keeps its state in the store."""
+
+    def __init__(self, core: Core, token: str | None, rules: Rules) -> None:
+        self._core = core
+        self.rules = rules
+        self.token = token or new_token()
+        self.began = "new"  # or resumed, expired
+        self._asked = token is not None
+        self._state = State()
+        self._resumed = False
+        self._saving: asyncio.Task[None] | None = None
+        self._unsaved: State | None = None
+
+    @property
+    def session_id(self) -> str:
+        """A public name of the session, for logs; the token cannot be found from it."""
+        return key_of(self.token)[:16]
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of the newest frame."""
+        return self._state.seq
+
+    async def open(self) -> None:
+        """Take up the stored state of the token; an unknown or expired one starts afresh.
+
+        A fresh session never uses the token that the client sent: it gets one of its own.
+        """
+        if self._asked:
+            await self._resume()
+        self._core.metrics.resumes.labels(self.began).inc()
+
+    async def _resume(self) -> None:
+        saved = None
+        try:
+            saved = await self._core.store.load(key_of(self.token))
+            state = None if saved is None else tracking.from_bytes(saved.data)
+        except StoreUnavailable as error:
+            self._store_failed("load", error)
+            state = None
+        except AtpnError as error:  # written by another version
+            log.warning("session %s cannot be read: %s", self.session_id, error.detail)
+            state = None
+        if state is None:
+            self.began, self.token = "expired", new_token()
+            return
+        self.began, self._state, self._resumed = "resumed", state, bool(state.tracks)
+
+    def reset(self) -> None:
+        """Forget all faces, not the ids that were given out."""
+        self._state = replace(self._state, tracks=(), lost=())
+        self._resumed = False
+
+    async def frame(self, data: bytes, skipped: int) -> FrameResult:
+        """Track one encoded frame; ``skipped`` frames before it were replaced by it.
+
+        Raises what decoding and the batcher raise; the state is then as before the frame, but
+        for its number.
+        """
+        core, seq = self._core, self._state.seq + skipped + 1
+        self._state = replace(self._state, seq=seq)
+        timeout_s = core.settings.request_timeout_s
+        deadline = time.monotonic() + timeout_s
+        prepared = await core.aligner.prepare(data, self._rois)
+        height, width = prepared.image.shape[:2]
+        before = tracking.resized(self._state, width, height)
+        aligned = await core.aligner.align(prepared, timeout_s)
+        state = tracking.follow(before, seq, sightings(aligned.faces), self.rules)
+        core.metrics.lost_tracks.inc(len(before.tracks) - len(state.tracks))
+        kept = {t.track_id for t in state.tracks}
+        faces = [
+            (t.track_id, f)
+            for t, f in zip(before.tracks, aligned.faces, strict=True)
+            if t.track_id in kept
+        ]
+        word = "resumed" if self._resumed and faces else "tracked"
+        detect_s, timings = 0.0, aligned.timings
+        if tracking.wants_detection(before, state, self.rules):
+            again, found = await self._detect(prepared.image, state, deadline - time.monotonic())
+            after = tracking.admit(state, again.rois, sightings(found.faces), self.rules)
+            newcomers = newly(state, after, found.faces)
+            if newcomers:
+                word = "detected"
+            state, faces = after, faces + newcomers
+            detect_s, timings = again.find_s, timings + found.timings
+        self._resumed = False
+        self._state = state
+        self._save(state)
+        return FrameResult(
+            seq=seq,
+            state=word if faces else "lost",
+            faces=faces,
+            width=width,
+            height=height,
+            decode_s=prepared.decode_s,
+            detect_s=detect_s,
+            aligned=Aligned([f for _, f in faces], timings),
+        )
+
+    def _rois(self, image: Image) -> list[Box]:
+        height, width = image.shape[:2]
+        return [t.roi for t in tracking.resized(self._state, width, height).tracks]
+
+    async def _detect(self, image: Image, state: State, left_s: float) -> tuple[Prepared, Aligned]:
+        core = self._core
+        core.metrics.detections.labels("/track").inc()
+
+        def find(picture: Image) -> list[Box]:
+            return tracking.unclaimed(state, core.aligner.detect(picture), self.rules)
+
+        prepared = await core.aligner.look_again(image, find)
+        return prepared, await core.aligner.align(prepared, max(0.0, left_s))
+
+    def _save(self, state: State) -> None:
+        """Write to the store after the answer; states that come meanwhile replace each other."""
+        self._unsaved = state
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self._write(), name="save")
+
+    async def _write(self) -> None:
+        while self._unsaved is not None:
+            state, self._unsaved = self._unsaved, None
+            try:
+                data = tracking.to_bytes(state)
+                await self._core.store.save(key_of(self.token), Saved(state.seq, data))
+            except StaleWrite:
+                self._core.metrics.stale_writes.inc()
+            except StoreUnavailable as error:
+                self._store_failed("save", error)
+
+    def _store_failed(self, operation: str, error: StoreUnavailable) -> None:
+        self._core.metrics.store_errors.labels(operation).inc()
+        log.warning("store: %s of session %s failed: %s", operation, self.session_id, error)
+
+    async def close(self) -> None:
+        """Wait for the last state to be written (each try is bounded by the store's timeout)."""
+        if self._saving is not None:
+            await self._saving
+
+
+def newly(before: State, after: State, found: list[Face]) -> list[tuple[int, Face]]:
+    """The faces behind the tracks that ``after`` has and ``before`` has not, with their ids."""
+    known = {t.track_id for t in before.tracks}
+    fresh: list[Track] = [t for t in after.tracks if t.track_id not in known]
+    by_roi = {face.next_roi: face for face in found}
+    return [(t.track_id, by_roi[t.roi]) for t in fresh]

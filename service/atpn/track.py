@@ -1,0 +1,296 @@
+"""WS /track: moves encoded frames in and answers out; what a frame means is `stream`'s.
+
+One frame is in flight and one waits; a newer frame replaces the waiting one, and the next answer
+says how many were dropped. Everything that a client sends wrong is answered with an ``error``
+message; the stream lives on.
+"""
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
+
+from atpn.auth import check_key
+from atpn.core import Core
+from atpn.errors import (
+    AtpnError,
+    InvalidRequest,
+    ShuttingDown,
+    TooLarge,
+    TooManyStreams,
+    Unauthorized,
+)
+from atpn.schemas import Payload, box_payload, face_payload, milliseconds
+from atpn.stream import FrameResult, Stream
+from atpn.tracking import Rules
+
+log = logging.getLogger("atpn.track")
+
+router = APIRouter()
+
+SUBPROTOCOL = "atpn.v1.json"
+MAX_TEXT = 4096  # characters of a control message
+RESTART = 1012  # close codes of RFC 6455 and its registry
+GOING_AWAY = 1001
+TRY_AGAIN = 1013
+POLICY = 1008
+
+
+class Config(BaseModel):
+    """The ``config`` message: what a client may change while it streams."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str
+    max_faces: int | None = Field(None, ge=1)
+    min_confidence: float | None = Field(None, ge=0, le=1)
+    points: int | None = None
+    include: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """What each answer contains."""
+
+    points: int = 98
+    pose: bool = True
+
+
+@dataclass
+class Mailbox:
+    """The newest frame that waits, and how many it replaced."""
+
+    frame: bytes | None = None
+    skipped: int = 0
+
+    def put(self, frame: bytes) -> bool:
+        """Leave a frame; True if it replaced one that nobody had taken."""
+        replaced = self.frame is not None
+        self.skipped += replaced
+        self.frame = frame
+        return replaced
+
+    def take(self) -> tuple[bytes, int]:
+        """The waiting frame and how many frames before it were dropped."""
+        frame, skipped = self.frame, self.skipped
+        if frame is None:
+            raise LookupError("no frame waits")
+        self.frame, self.skipped = None, 0
+        return frame, skipped
+
+
+@router.websocket("/track")
+async def track(socket: WebSocket) -> None:
+    """Serve one stream; see the module for the protocol."""
+    core: Core = socket.app.state.core
+    offered = socket.scope.get("subprotocols", [])
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    connection = Connection(socket, core)
+    try:
+        check_key(core.settings.api_key_hashes, socket.headers)
+        if core.draining.is_set():
+            raise ShuttingDown("this replica is shutting down; reconnect to another")
+        if core.streams >= core.settings.max_streams:
+            raise TooManyStreams(f"{core.streams} streams are open; try again later")
+    except AtpnError as error:
+        await connection.refuse(error)
+        return
+    # A client that goes away is no error: its session stays in the store.
+    with core.open_stream(), suppress(WebSocketDisconnect):
+        await connection.serve()
+
+
+class Connection:
+    """One open WebSocket: a receiver that fills the mailbox and a loop that empties it."""
+
+    def __init__(self, socket: WebSocket, core: Core) -> None:
+        self._socket = socket
+        self._core = core
+        self._view = View()
+        self._mailbox = Mailbox()
+        self._arrived = asyncio.Event()
+        settings = core.settings
+        rules = Rules(settings.track_max_faces, settings.track_threshold, settings.redetect_every)
+        self._stream = Stream(core, socket.query_params.get("token"), rules)
+
+    async def refuse(self, error: AtpnError) -> None:
+        """Tell why, and close."""
+        await self._send(error_payload(error))
+        codes = {Unauthorized: POLICY, ShuttingDown: RESTART}
+        await self._socket.close(codes.get(type(error), TRY_AGAIN), error.code)
+
+    async def serve(self) -> None:
+        """Greet, then answer frames until the client goes, idles out, or the process drains."""
+        await self._stream.open()
+        await self._send(self._hello())
+        tasks = [
+            asyncio.create_task(self._receive(), name="receive"),
+            asyncio.create_task(self._answer(), name="answer"),
+            asyncio.create_task(self._drain(), name="drain"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._stream.close()
+
+    def _hello(self) -> Payload:
+        settings, stream = self._core.settings, self._stream
+        return {
+            "type": "session",
+            "session_id": stream.session_id,
+            "token": stream.token,
+            "state": stream.began,
+            "seq": stream.seq,
+            "model": {"name": self._core.model.name, "version": self._core.model.version},
+            "limits": {
+                "max_frame_bytes": settings.max_frame_bytes,
+                "max_pixels": settings.max_pixels,
+                "max_faces": settings.track_max_faces,
+                "session_ttl_s": settings.session_ttl_s,
+                "stream_idle_s": settings.stream_idle_s,
+            },
+        }
+
+    async def _receive(self) -> None:
+        idle_s = self._core.settings.stream_idle_s
+        while True:
+            try:
+                async with asyncio.timeout(idle_s):
+                    message = await self._socket.receive()
+            except TimeoutError:
+                await self._goodbye("idle", GOING_AWAY)
+                return
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1005))
+            await self._handle(message)
+
+    async def _handle(self, message: Any) -> None:
+        data, text = message.get("bytes"), message.get("text")
+        try:
+            if data is not None:
+                self._accept_frame(data)
+            else:
+                self._control(text or "")
+        except AtpnError as error:
+            await self._send_error(error)
+
+    def _accept_frame(self, data: bytes) -> None:
+        limit = self._core.settings.max_frame_bytes
+        if len(data) > limit:
+            raise TooLarge(f"a frame of {len(data)} bytes is more than the limit of {limit}")
+        if self._mailbox.put(data):
+            self._core.metrics.dropped_frames.inc()
+        self._arrived.set()
+
+    def _control(self, text: str) -> None:
+        if len(text) > MAX_TEXT:
+            raise TooLarge(f"a text message of more than {MAX_TEXT} characters")
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(f"text messages are JSON objects: {error}") from None
+        kind = fields.get("type") if isinstance(fields, dict) else None
+        if kind == "reset":
+            self._stream.reset()
+        elif kind == "config":
+            self._configure(fields)
+        else:
+            raise InvalidRequest("type: 'config' or 'reset' is expected")
+
+    def _configure(self, fields: Payload) -> None:
+        try:
+            config = Config.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise InvalidRequest(f"{name}: {first['msg']}") from None
+        if config.points not in {None, 98, 68, 5}:
+            raise InvalidRequest("points: 98, 68 or 5 is expected")
+        unknown = set(config.include or []) - {"pose"}
+        if unknown:
+            raise InvalidRequest(f"include: {sorted(unknown)[0]!r} is unknown; known is 'pose'")
+        most = self._core.settings.track_max_faces
+        rules, view = self._stream.rules, self._view
+        if config.max_faces is not None:
+            rules = replace(rules, max_faces=min(config.max_faces, most))
+        if config.min_confidence is not None:
+            rules = replace(rules, threshold=config.min_confidence)
+        if config.points is not None:
+            view = replace(view, points=config.points)
+        if config.include is not None:
+            view = replace(view, pose="pose" in config.include)
+        self._stream.rules, self._view = rules, view
+
+    async def _answer(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            data, skipped = self._mailbox.take()
+            try:
+                result = await self._stream.frame(data, skipped)
+            except AtpnError as error:
+                await self._send_error(error, self._stream.seq, skipped)
+            except Exception:
+                log.exception("session %s: frame failed", self._stream.session_id)
+                failure = AtpnError("the frame could not be processed")
+                await self._send_error(failure, self._stream.seq, skipped)
+            else:
+                self._core.metrics.frames.labels(result.state).inc()
+                self._core.metrics.faces.labels("/track").inc(len(result.faces))
+                await self._send(frame_payload(result, skipped, self._view))
+
+    async def _drain(self) -> None:
+        await self._core.draining.wait()
+        await self._goodbye("shutting_down", RESTART)
+
+    async def _goodbye(self, reason: str, code: int) -> None:
+        await self._send({"type": "closing", "reason": reason, "token": self._stream.token})
+        await self._socket.close(code, reason)
+
+    async def _send_error(self, error: AtpnError, seq: int | None = None, skipped: int = 0) -> None:
+        self._core.metrics.errors.labels(error.code).inc()
+        if seq is not None:
+            self._core.metrics.frames.labels("error").inc()
+        await self._send(error_payload(error, seq, skipped))
+
+    async def _send(self, payload: Payload) -> None:
+        try:
+            await self._socket.send_text(to_json(payload).decode())
+        except (RuntimeError, OSError) as error:  # closed while we answered
+            raise WebSocketDisconnect(1006) from error
+
+
+def error_payload(error: AtpnError, seq: int | None = None, skipped: int = 0) -> Payload:
+    """An ``error`` message; with ``seq`` it is the answer to that frame."""
+    payload: Payload = {"type": "error", "code": error.code, "detail": error.detail}
+    if seq is not None:
+        payload |= {"seq": seq, "dropped": skipped}
+    return payload
+
+
+def frame_payload(result: FrameResult, skipped: int, view: View) -> Payload:
+    """The ``frame`` message."""
+    return {
+        "type": "frame",
+        "seq": result.seq,
+        "state": result.state,
+        "dropped": skipped,
+        "image": {"width": result.width, "height": result.height},
+        "faces": [
+            {"track_id": track_id, "roi": box_payload(face.roi)}
+            | face_payload(face, view.points, view.pose)
+            for track_id, face in result.faces
+        ],
+        "ms": milliseconds(result.decode_s, result.detect_s, result.aligned),
+    }

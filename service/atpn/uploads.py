@@ -1,0 +1,174 @@
+"""An HTTP request to image bytes and boxes: raw body, multipart form or JSON; limits first."""
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from atpn.errors import InvalidBox, InvalidRequest, TooLarge, UnsupportedMediaType
+from atpn.geometry import Box
+from atpn.images import FORMATS
+
+RAW_TYPES = frozenset(
+    [*FORMATS.values(), "application/octet-stream", "image/jpg", "image/x-ms-bmp"]
+)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An encoded image and the boxes given with it (None: look for faces)."""
+
+    data: bytes
+    boxes: list[Box] | None
+
+
+async def read_upload(request: Request, max_bytes: int, max_boxes: int) -> Upload:
+    """Read the body within its limit and take it apart by its content type."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in RAW_TYPES:
+        return Upload(await read_body(request, max_bytes), None)
+    if kind == "multipart/form-data":
+        return await _from_form(request, await read_body(request, max_bytes), max_boxes)
+    if kind == "application/json":
+        return _from_json(await read_body(request, max_bytes), max_boxes)
+    raise UnsupportedMediaType(
+        f"content type {kind or 'is missing'}; send {', '.join(sorted(FORMATS.values()))}, "
+        "multipart/form-data or application/json"
+    )
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body; TooLarge by its declared length, or as soon as more has arrived."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise TooLarge(f"{declared} bytes are more than the limit of {max_bytes}")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > max_bytes:
+                raise TooLarge(f"more bytes than the limit of {max_bytes}")
+            parts.append(part)
+    except ClientDisconnect:
+        raise InvalidRequest("the client went away while it sent the body") from None
+    return b"".join(parts)
+
+
+class _InMemoryParser(MultiPartParser):
+    """Images are never written to disk, not even to a temporary file."""
+
+    spool_max_size = 1 << 40
+    ended = False
+
+    def on_end(self) -> None:
+        """The closing boundary was there."""
+        self.ended = True
+
+    def close(self) -> None:
+        """Free what was read, whether or not it became a field."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
+
+async def _from_form(request: Request, body: bytes, max_boxes: int) -> Upload:
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = _InMemoryParser(
+        request.headers, chunks(), max_files=1, max_fields=8, max_part_size=len(body) + 1
+    )
+    try:
+        form = await parser.parse()
+        image, boxes = _fields_of(form, parser.ended)
+        data = await image.read()
+    except (MultiPartException, KeyError) as error:
+        raise InvalidRequest(f"multipart body: {error}") from None
+    finally:
+        parser.close()
+    if boxes is None:
+        return Upload(data, None)
+    return Upload(data, parse_boxes(_json(boxes.encode(), "boxes"), max_boxes))
+
+
+def _fields_of(form: FormData, ended: bool) -> tuple[UploadFile, str | None]:
+    """Image and boxes of a form that has no other fields and is not cut short."""
+    if not ended:
+        raise InvalidRequest("multipart body: ends before its closing boundary")
+    unknown = sorted(set(form) - {"image", "boxes"})
+    if unknown:
+        raise InvalidRequest(
+            f"multipart body: unknown field {unknown[0]!r}; known are 'image' and 'boxes'"
+        )
+    for name in form:
+        if len(form.getlist(name)) > 1:
+            raise InvalidRequest(f"multipart body: more than one field {name!r}")
+    if "image" not in form:
+        raise InvalidRequest("multipart body: the field 'image' is missing")
+    image, boxes = form["image"], form.get("boxes")
+    if isinstance(boxes, UploadFile):
+        raise InvalidRequest("boxes: send a JSON list as a plain field, not a file")
+    if isinstance(image, str):
+        raise InvalidRequest("image: send it as a file, with a file name, not as a plain field")
+    return image, boxes
+
+
+def _from_json(body: bytes, max_boxes: int) -> Upload:
+    fields = _json(body, "body")
+    if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
+        raise InvalidRequest("body: a JSON object with a base64 string 'image' is expected")
+    unknown = sorted(set(fields) - {"image", "boxes"})
+    if unknown:
+        raise InvalidRequest(f"body: unknown field {unknown[0]!r}; known are 'image' and 'boxes'")
+    try:
+        data = base64.b64decode(fields["image"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(f"image: not base64 ({error})") from None
+    boxes = fields.get("boxes")
+    return Upload(data, None if boxes is None else parse_boxes(boxes, max_boxes))
+
+
+def _json(body: bytes, name: str) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{name}: not JSON ({error})") from None
+
+
+def parse_boxes(value: object, max_boxes: int) -> list[Box]:
+    """[[x0, y0, x1, y1], ...] to boxes; the error names the box at fault."""
+    if not isinstance(value, list):
+        raise InvalidBox("boxes: a list of [x0, y0, x1, y1] is expected")
+    if len(value) > max_boxes:
+        raise InvalidBox(f"boxes: {len(value)} are more than the limit of {max_boxes}")
+    return [_parse_box(item, f"boxes[{i}]") for i, item in enumerate(value)]
+
+
+def _parse_box(value: object, name: str) -> Box:
+    if not isinstance(value, list) or len(value) != 4:
+        raise InvalidBox(f"{name}: four numbers x0, y0, x1, y1 are expected")
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in value):
+        raise InvalidBox(f"{name}: x0, y0, x1, y1 must be numbers")
+    if not all(abs(v) < 1e9 and math.isfinite(v) for v in value):
+        raise InvalidBox(f"{name}: x0, y0, x1, y1 must be finite and below 1e9")
+    box = Box(*(float(v) for v in value))
+    if box.width < 1 or box.height < 1:
+        raise InvalidBox(f"{name}: x1 must be at least x0 + 1 and y1 at least y0 + 1")
+    return box
+
+
+def check_inside(boxes: list[Box], width: int, height: int) -> None:
+    """InvalidBox if one lies wholly outside the image or is far larger than it."""
+    image = Box(0, 0, width, height)
+    for i, box in enumerate(boxes):
+        if image.iou(box) == 0:
+            raise InvalidBox(f"boxes[{i}]: lies outside the image of {width}x{height} pixels")
+        if max(box.width, box.height) > 4 * max(width, height):
+            raise InvalidBox(f"boxes[{i}]: far larger than the image of {width}x{height} pixels")

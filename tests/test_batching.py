@@ -1,0 +1,259 @@
+"""The batcher: who is served, in which batch, and what happens when something goes wrong."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atpn.batching import Batcher
+from atpn.errors import DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
+
+
+class Engine:
+    """Doubles numbers; can be held shut, and remembers every batch it ran."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, items: list[int]) -> Sequence[int]:
+        self.batches.append(list(items))
+        self.gate.wait(10)
+        if any(item < 0 for item in items):
+            raise ValueError("negative")
+        return [2 * item for item in items]
+
+
+@asynccontextmanager
+async def running(
+    engine: Callable[[list[int]], Sequence[int]],
+    max_batch_size: int = 4,
+    max_queue: int = 16,
+    max_wait_ms: float = 0.0,
+    parallel: int = 1,
+) -> AsyncIterator[Batcher[int, int]]:
+    batcher = Batcher(
+        engine,
+        max_batch_size=max_batch_size,
+        max_queue=max_queue,
+        max_wait_ms=max_wait_ms,
+        parallel=parallel,
+    )
+    async with batcher:
+        yield batcher
+
+
+async def started(engine: Engine, count: int) -> None:
+    """Wait until the engine has begun ``count`` batches."""
+    async with asyncio.timeout(5):
+        while len(engine.batches) < count:
+            await asyncio.sleep(0.001)
+
+
+async def queued(batcher: Batcher[int, int], count: int) -> None:
+    """Wait until ``count`` items wait."""
+    async with asyncio.timeout(5):
+        while batcher.waiting < count:
+            await asyncio.sleep(0.001)
+
+
+async def values(batcher: Batcher[int, int], items: list[int]) -> list[int]:
+    return [done.value for done in await batcher.submit(items)]
+
+
+async def test_results_come_in_the_order_of_their_items() -> None:
+    async with running(Engine()) as batcher:
+        assert await values(batcher, [3, 1, 2]) == [6, 2, 4]
+
+
+async def test_nothing_submitted_is_nothing_returned() -> None:
+    engine = Engine()
+    async with running(engine) as batcher:
+        assert await batcher.submit([]) == []
+    assert engine.batches == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    requests=st.lists(st.lists(st.integers(0, 1000), max_size=9), min_size=1, max_size=12),
+    size=st.integers(1, 5),
+    parallel=st.integers(1, 3),
+)
+def test_every_caller_gets_its_own_results_whatever_is_batched_together(
+    requests: list[list[int]], size: int, parallel: int
+) -> None:
+    async def all_at_once() -> tuple[list[list[int]], list[list[int]]]:
+        engine = Engine()
+        async with running(engine, size, 1000, parallel=parallel) as batcher:
+            results = await asyncio.gather(*(values(batcher, items) for items in requests))
+        return results, engine.batches
+
+    results, batches = asyncio.run(all_at_once())
+    assert results == [[2 * item for item in items] for items in requests]
+    assert all(1 <= len(batch) <= size for batch in batches)
+
+
+async def test_an_idle_engine_starts_at_once_with_a_single_item() -> None:
+    engine = Engine()
+    async with running(engine, max_batch_size=64) as batcher:
+        begun = time.monotonic()
+        await batcher.submit([1])
+        assert time.monotonic() - begun < 0.5
+    assert engine.batches == [[1]]
+
+
+async def test_what_arrives_while_the_engine_is_busy_shares_the_next_batch() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        callers = [asyncio.create_task(batcher.submit([0]))]
+        await started(engine, 1)
+        callers += [asyncio.create_task(batcher.submit([i])) for i in (1, 2, 3)]
+        await queued(batcher, 3)
+        engine.gate.set()
+        await asyncio.gather(*callers)
+    assert engine.batches == [[0], [1, 2, 3]]
+
+
+async def test_a_request_larger_than_a_batch_is_split_and_merged() -> None:
+    engine = Engine()
+    async with running(engine, max_batch_size=4) as batcher:
+        assert await values(batcher, list(range(10))) == list(range(0, 20, 2))
+    assert max(len(batch) for batch in engine.batches) <= 4
+
+
+async def test_with_a_wait_set_an_idle_engine_collects_before_it_starts() -> None:
+    engine = Engine()
+    async with running(engine, max_wait_ms=100) as batcher:
+        first = asyncio.create_task(batcher.submit([1]))
+        await asyncio.sleep(0.01)
+        await asyncio.gather(first, batcher.submit([2]))
+    assert engine.batches == [[1, 2]]
+
+
+async def test_parallel_engines_run_batches_side_by_side() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_batch_size=1, parallel=2) as batcher:
+        callers = [asyncio.create_task(batcher.submit([i])) for i in range(2)]
+        await started(engine, 2)
+        engine.gate.set()
+        await asyncio.gather(*callers)
+
+
+async def test_a_request_that_does_not_fit_is_refused_whole_with_a_time_to_retry() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_queue=4) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        waits = asyncio.create_task(batcher.submit([1, 2, 3]))
+        await queued(batcher, 3)
+        with pytest.raises(Overloaded) as refused:
+            await batcher.submit([4, 5])
+        assert refused.value.retry_after_s is not None
+        assert refused.value.retry_after_s > 0
+        engine.gate.set()
+        await asyncio.gather(busy, waits)
+    assert sorted(item for batch in engine.batches for item in batch) == [0, 1, 2, 3]
+
+
+async def test_a_caller_that_gives_up_frees_its_place_and_is_never_run() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_queue=2) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        gone = asyncio.create_task(batcher.submit([7, 8]))
+        await queued(batcher, 2)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        other = asyncio.create_task(batcher.submit([1, 2]))
+        await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(busy, other)
+    assert engine.batches == [[0], [1, 2]]
+
+
+async def test_work_whose_deadline_passed_in_the_queue_is_dropped() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit([1], timeout_s=0.05)
+        engine.gate.set()
+        await busy
+        assert await values(batcher, [2]) == [4]
+    assert engine.batches == [[0], [2]]
+
+
+async def test_one_bad_item_fails_alone() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        callers = [asyncio.create_task(values(batcher, [i])) for i in (1, -1, 3)]
+        await queued(batcher, 3)
+        engine.gate.set()
+        results = await asyncio.gather(*callers, return_exceptions=True)
+        await busy
+    assert results[0] == [2]
+    assert isinstance(results[1], InferenceFailed)
+    assert results[2] == [6]
+
+
+async def test_the_error_of_a_bad_item_names_its_cause_and_the_batcher_goes_on() -> None:
+    async with running(Engine()) as batcher:
+        with pytest.raises(InferenceFailed) as failed:
+            await batcher.submit([-1])
+        assert isinstance(failed.value.__cause__, ValueError)
+        assert await values(batcher, [1]) == [2]
+
+
+async def test_an_engine_that_returns_too_few_results_is_an_error_not_a_mix_up() -> None:
+    async with running(lambda items: items[:-1]) as batcher:
+        with pytest.raises(InferenceFailed):
+            await batcher.submit([1, 2])
+
+
+async def test_closing_fails_what_waits_and_finishes_what_runs() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        runs = asyncio.create_task(values(batcher, [1]))
+        await started(engine, 1)
+        waits = asyncio.create_task(values(batcher, [2]))
+        await queued(batcher, 1)
+        closing = asyncio.create_task(batcher.close())
+        with pytest.raises(ShuttingDown):
+            await waits
+        engine.gate.set()
+        assert await runs == [2]
+        await closing
+        with pytest.raises(ShuttingDown):
+            await batcher.submit([3])
+
+
+async def test_a_result_tells_how_long_it_waited_and_in_how_large_a_batch_it_ran() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        pair = asyncio.create_task(batcher.submit([1, 2]))
+        await queued(batcher, 2)
+        await asyncio.sleep(0.05)
+        engine.gate.set()
+        await busy
+        done = await pair
+    assert [d.batch_size for d in done] == [2, 2]
+    assert all(d.queue_s >= 0.05 for d in done)

@@ -1,0 +1,85 @@
+"""Annotated pictures: drawn where the face is, asked for by Accept."""
+
+import cv2
+import numpy as np
+import pytest
+
+from atpn.align import picture_type
+from atpn.aligner import Face
+from atpn.drawing import draw
+from atpn.geometry import Image, square
+from tests.conftest import FakeServiceFactory, Service
+
+
+def face(yaw: float = 0.0, scale: float = 100.0) -> Face:
+    """98 points on a circle in the middle of a 400x300 picture."""
+    angles = np.linspace(0, 2 * np.pi, 98, dtype=np.float32)
+    circle = [200 + scale * np.cos(angles), 150 + scale * np.sin(angles)]
+    points = np.stack(circle, 1).astype(np.float32)
+    return Face(square(200, 150, 300), points, 0.9, np.array([yaw, 0, 0], np.float32))
+
+
+def grey() -> Image:
+    return np.full((300, 400, 3), 90, np.uint8)
+
+
+def test_drawing_leaves_the_picture_itself_alone() -> None:
+    picture = grey()
+    drawn = draw(picture, [face()])
+    assert (picture == 90).all()
+    assert (drawn != 90).any()
+
+
+def test_landmarks_are_drawn_where_they_are_and_nothing_in_the_corners() -> None:
+    drawn = draw(grey(), [face()])
+    assert (drawn[150, 300] != 90).any()
+    assert (drawn[:20, :20] == 90).all()
+
+
+def test_the_red_axis_points_where_the_nose_does() -> None:
+    """Yaw > 0 is a head that looks to the image's left."""
+    origin = face().landmarks[54]
+    red = np.all(draw(grey(), [face(yaw=0.8)]) == (255, 60, 50), axis=2)
+    assert red.any()
+    assert np.flatnonzero(red.any(0)).mean() < origin[0]
+
+
+def test_a_face_far_outside_the_picture_is_no_error() -> None:
+    assert (draw(grey(), [face(scale=1e7)]) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", None),
+        ("*/*", None),
+        ("application/json, image/png", None),
+        ("image/png", "image/png"),
+        ("text/html, IMAGE/JPEG;q=0.9, */*", "image/jpeg"),
+    ],
+)
+def test_accept_chooses_between_json_and_a_picture(accept: str, kind: str | None) -> None:
+    assert picture_type(accept) == kind
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "image/png"])
+async def test_a_request_that_accepts_a_picture_gets_its_own_annotated(
+    service: Service, astronaut: Image, astronaut_jpeg: bytes, kind: str
+) -> None:
+    answer = await service.post("/align?min_confidence=0", astronaut_jpeg, accept=kind)
+    assert answer.headers["content-type"] == kind
+    drawn = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    assert drawn is not None
+    assert drawn.shape == astronaut.shape
+    change = np.abs(drawn[..., ::-1].astype(int) - astronaut).max(2)
+    face_region, far_region = change[60:190, 165:285], change[300:, :150]
+    assert (face_region > 60).mean() > 0.03
+    assert (far_region > 60).mean() < 0.003
+
+
+async def test_errors_stay_problem_documents_when_a_picture_was_asked_for(
+    fake_service: FakeServiceFactory,
+) -> None:
+    fake = await fake_service()
+    answer = await fake.post("/align", b"no image", accept="image/png")
+    assert answer.headers["content-type"] == "application/problem+json"

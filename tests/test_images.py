@@ -1,0 +1,282 @@
+"""Decoding: every format, turn and colour space gives the same upright RGB; the rest is refused."""
+
+import io
+import resource
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+from atpn.errors import AtpnError, InvalidImage, TooManyPixels, UnsupportedMediaType
+from atpn.geometry import Image
+from atpn.images import decode
+
+MANY = 40_000_000
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP"]
+ORIENTATION = 0x0112
+RED, GREEN, BLUE, WHITE = (250, 5, 5), (5, 250, 5), (5, 5, 250), (250, 250, 250)
+
+
+def saved(picture: Pillow.Image, kind: str, **options: object) -> bytes:
+    """The picture as Pillow writes it."""
+    data = io.BytesIO()
+    picture.save(data, kind, **options)
+    return data.getvalue()
+
+
+def corners() -> Image:
+    """48x32 pixels: red top left, green top right, blue bottom left, white bottom right."""
+    picture = np.empty((32, 48, 3), np.uint8)
+    picture[:16, :24], picture[:16, 24:] = RED, GREEN
+    picture[16:, :24], picture[16:, 24:] = BLUE, WHITE
+    return picture
+
+
+def noise(height: int = 64, width: int = 64) -> Image:
+    """A picture that does not compress, so that a cut takes something away."""
+    return np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def exif(orientation: int) -> Pillow.Exif:
+    """An EXIF block with nothing but an orientation."""
+    block = Pillow.Exif()
+    block[ORIENTATION] = orientation
+    return block
+
+
+def as_stored(upright: Image, orientation: int) -> Image:
+    """How a camera stores a picture that is to be shown upright (EXIF 2.32, 4.6.4)."""
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),  # shown turned clockwise, so stored turned back
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }
+    return np.ascontiguousarray(stored[orientation])
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """One chunk of a PNG."""
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def empty_png(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds (almost) no pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(bytes(2000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+def jpeg_with_thumbnail() -> bytes:
+    """A JPEG whose EXIF block holds a second, whole JPEG, as cameras write it."""
+    plain = saved(Pillow.fromarray(noise()), "JPEG", quality=90)
+    thumbnail = saved(Pillow.fromarray(noise(8, 8)), "JPEG")
+    assert thumbnail.endswith(b"\xff\xd9")
+    block = b"Exif\0\0" + exif(1).tobytes()[6:] + thumbnail
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + plain[2:]
+
+
+def difference(a: Image, b: Image) -> float:
+    """Mean absolute difference of two pictures."""
+    return float(np.abs(a.astype(int) - b.astype(int)).mean())
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_gives_the_same_photograph(kind: str, astronaut: Image) -> None:
+    data = saved(Pillow.fromarray(astronaut), kind, quality=95)
+    decoded = decode(data, MANY)
+    assert decoded.dtype == np.uint8
+    assert difference(decoded, astronaut) < (4 if kind in {"JPEG", "WEBP"} else 0.001)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_exif_orientation_is_undone_to_the_pixel(kind: str, orientation: int) -> None:
+    stored = Pillow.fromarray(as_stored(corners(), orientation))
+    data = saved(stored, kind, exif=exif(orientation), lossless=True)
+    assert np.array_equal(decode(data, MANY), corners())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_jpeg_has_its_corners_where_they_belong(orientation: int) -> None:
+    stored = Pillow.fromarray(as_stored(corners(), orientation))
+    decoded = decode(saved(stored, "JPEG", exif=exif(orientation), quality=95), MANY)
+    assert decoded.shape == (32, 48, 3)
+    for (y, x), colour in {(4, 4): RED, (4, 43): GREEN, (27, 4): BLUE, (27, 43): WHITE}.items():
+        assert np.abs(decoded[y, x].astype(int) - colour).max() < 20
+
+
+def test_the_exif_block_of_a_png_may_come_after_its_pixels() -> None:
+    data = saved(Pillow.fromarray(as_stored(corners(), 6)), "PNG")
+    end = chunk(b"IEND", b"")
+    moved = data.removesuffix(end) + chunk(b"eXIf", exif(6).tobytes()[6:]) + end
+    assert np.array_equal(decode(moved, MANY), corners())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("block", [b"", b"II", b"not exif at all", exif(6).tobytes()[6:-7]])
+def test_a_damaged_exif_block_does_not_spoil_the_picture(block: bytes) -> None:
+    data = saved(Pillow.fromarray(corners()), "PNG")
+    end = chunk(b"IEND", b"")
+    decoded = decode(data.removesuffix(end) + chunk(b"eXIf", block) + end, MANY)
+    assert np.array_equal(decoded, corners())
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int) -> None:
+    data = saved(Pillow.fromarray(corners()), "PNG", exif=exif(orientation))
+    assert np.array_equal(decode(data, MANY), corners())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_grey_and_bilevel_pictures_become_rgb(kind: str, mode: str, astronaut: Image) -> None:
+    picture = Pillow.fromarray(astronaut).convert(mode)
+    expected = np.asarray(picture.convert("RGB"))
+    decoded = decode(saved(picture, kind), MANY)
+    assert decoded.shape == (512, 512, 3)
+    assert difference(decoded, expected) < (0.001 if kind != "JPEG" else 12)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("RGBA", "WEBP"), ("P", "PNG")])
+def test_transparency_and_palettes_become_rgb(mode: str, kind: str) -> None:
+    picture = Pillow.fromarray(corners()).convert(mode)
+    assert difference(decode(saved(picture, kind, lossless=True), MANY), corners()) < 10
+
+
+def test_sixteen_bits_become_eight() -> None:
+    ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64) * 16
+    decoded = decode(saved(Pillow.fromarray(ramp), "PNG"), MANY)
+    assert decoded.shape == (64, 64, 3)
+    assert np.abs(decoded[..., 0].astype(int) - ramp // 256).max() <= 1
+
+
+def test_a_printers_cmyk_jpeg_has_the_right_colours() -> None:
+    picture = Pillow.fromarray(corners()).convert("CMYK")
+    decoded = decode(saved(picture, "JPEG", quality=95), MANY)
+    assert difference(decoded, corners()) < 6
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_single_pixel_is_an_image(kind: str) -> None:
+    assert decode(saved(Pillow.new("RGB", (1, 1), RED), kind), MANY).shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", b"hello, I am a text", b"<svg/>", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"]
+)
+def test_what_is_no_image_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidImage):
+        decode(data, MANY)
+
+
+def test_the_refusal_names_the_bytes_that_were_seen() -> None:
+    with pytest.raises(InvalidImage, match=r"12 bytes that begin with 68 65 6c 6c 6f"):
+        decode(b"hello, world", MANY)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "AVIF"])
+def test_other_formats_are_refused_by_name(kind: str) -> None:
+    with pytest.raises(UnsupportedMediaType, match=kind):
+        decode(saved(Pillow.fromarray(corners()), kind), MANY)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_picture_that_is_cut_anywhere_is_refused(kind: str) -> None:
+    data = saved(Pillow.fromarray(noise()), kind, quality=90)
+    decode(data, MANY)
+    for cut in [*range(1, 600, 7), *range(600, len(data) - 8, 301), len(data) - 9]:
+        with pytest.raises(InvalidImage):
+            decode(data[:cut], MANY)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_the_end_marker_of_a_thumbnail_does_not_hide_that_a_jpeg_is_cut() -> None:
+    data = jpeg_with_thumbnail()
+    assert decode(data, MANY).shape == (64, 64, 3)
+    for cut in range(data.index(b"\xff\xd9") + 2, len(data) - 1, 53):
+        with pytest.raises(InvalidImage):
+            decode(data[:cut], MANY)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_follows_the_picture_does_not_matter(kind: str) -> None:
+    data = saved(Pillow.fromarray(noise()), kind)
+    assert np.array_equal(decode(data + b"trailing", MANY), decode(data, MANY))
+
+
+def test_a_small_file_that_claims_many_pixels_is_refused_by_its_header() -> None:
+    """30,000 x 30,000 pixels would be 2.7 GB; the process does not grow by 50 MB."""
+    data = empty_png(30_000, 30_000)
+    assert len(data) < 5000
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TooManyPixels, match="30000x30000"):
+        decode(data, MANY)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50_000
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(32 * 48, True), (32 * 48 - 1, False)])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_pixel_limit_is_exact(kind: str, limit: int, fits: bool) -> None:
+    data = saved(Pillow.fromarray(corners()), kind)
+    if fits:
+        assert decode(data, limit).shape == (32, 48, 3)
+    else:
+        with pytest.raises(TooManyPixels, match="48x32"):
+            decode(data, limit)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (2**31 - 1, 2**31 - 1), (2**32 - 1, 1)])
+def test_an_absurd_size_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises((InvalidImage, TooManyPixels)):
+        decode(empty_png(*size), MANY)
+
+
+def test_too_few_pixels_in_a_whole_file_are_refused() -> None:
+    with pytest.raises(InvalidImage):
+        decode(empty_png(100, 100), MANY)
+
+
+def decode_or_refuse(data: bytes) -> None:
+    """Anything may come out but an error that is not ours or more pixels than the limit."""
+    try:
+        decoded = decode(data, 1_000_000)
+    except AtpnError:
+        return
+    height, width, colours = decoded.shape
+    assert height * width <= 1_000_000
+    assert colours == 3
+    assert decoded.dtype == np.uint8
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"BM", b"RIFF", b"GIF8"]))
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_random_bytes_are_decoded_or_refused(data: bytes, beginning: bytes) -> None:
+    decode_or_refuse(beginning + data)
+
+
+WHOLE = {
+    kind: saved(Pillow.fromarray(noise(16, 16)), kind, exif=exif(6)) for kind in FORMATS[:3]
+} | {"BMP": saved(Pillow.fromarray(noise(16, 16)), "BMP")}
+
+
+@given(
+    kind=st.sampled_from(FORMATS),
+    changes=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 255)), min_size=1, max_size=6),
+)
+@example(kind="BMP", changes=[(2, 0), (3, 0)])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_pictures_are_decoded_or_refused(kind: str, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(WHOLE[kind])
+    for at, value in changes:
+        data[at % len(data)] = value
+    decode_or_refuse(bytes(data))

@@ -1,0 +1,58 @@
+"""What may import what, and that serving needs nothing of training."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SERVE_WITHOUT_TORCH = """
+import sys
+for name in ("torch", "onnx", "atpn_training"):
+    sys.modules[name] = None  # importing it raises ImportError
+import asyncio, httpx, skimage.data
+from atpn.app import create_app
+from atpn.settings import Settings
+from tests.clips import encoded
+
+async def main():
+    app = create_app(Settings())
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app):
+        async with httpx.AsyncClient(transport=transport, base_url="http://atpn") as client:
+            answer = await client.post(
+                "/align",
+                content=encoded(skimage.data.astronaut()),
+                headers={"content-type": "image/jpeg"},
+            )
+    assert len(answer.json()["faces"]) == 1, answer.text
+
+asyncio.run(main())
+"""
+
+
+def test_import_contracts_hold() -> None:
+    assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+def test_the_service_runs_where_torch_is_not_installed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE_WITHOUT_TORCH],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_help_needs_no_web_framework() -> None:
+    code = "import sys; sys.modules['fastapi'] = None; from atpn.cli import main; main(['--help'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "serve" in done.stdout

@@ -1,0 +1,137 @@
+"""The 98-point scheme: its mirror image, its subsets and its contours."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from atpn.landmarks import (
+    CONTOURS,
+    EXACT_68,
+    LEFT_EYE_OUTER,
+    LEFT_PUPIL,
+    MIRROR,
+    POINTS,
+    RIGHT_EYE_OUTER,
+    RIGHT_PUPIL,
+    subset,
+    to_5,
+    to_68,
+)
+
+Points = NDArray[np.float32]
+
+
+def numbered() -> Points:
+    """Point ``i`` at (i, 1000 + i)."""
+    i = np.arange(POINTS, dtype=np.float32)
+    return np.stack([i, 1000 + i], 1)
+
+
+def of(name: str) -> set[int]:
+    """The point numbers of a contour."""
+    first, end, _ = CONTOURS[name]
+    return set(range(first, end))
+
+
+def test_the_mirror_of_the_mirror_is_the_face_itself() -> None:
+    assert np.array_equal(MIRROR[MIRROR], np.arange(POINTS))
+
+
+def test_the_points_on_the_middle_of_the_face_stay_in_the_mirror() -> None:
+    middle = np.flatnonzero(np.arange(POINTS) == MIRROR)
+    assert middle.tolist() == [16, 51, 52, 53, 54, 57, 79, 85, 90, 94]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("left_brow", "right_brow"),
+        ("left_eye", "right_eye"),
+        ("jaw", "jaw"),
+        ("nose_base", "nose_base"),
+        ("outer_lips", "outer_lips"),
+        ("inner_lips", "inner_lips"),
+    ],
+)
+def test_the_mirror_swaps_the_sides_of_the_face(left: str, right: str) -> None:
+    assert set(MIRROR[sorted(of(left))]) == of(right)
+
+
+def test_the_mirror_swaps_pupils_and_outer_eye_corners() -> None:
+    assert MIRROR[LEFT_PUPIL] == RIGHT_PUPIL
+    assert MIRROR[LEFT_EYE_OUTER] == RIGHT_EYE_OUTER
+
+
+def test_the_neighbours_on_an_outline_are_neighbours_in_the_mirror() -> None:
+    for first, end, closed in CONTOURS.values():
+        line = list(range(first, end))
+        for a, b in pairwise(line):
+            step = abs(int(MIRROR[a]) - int(MIRROR[b]))
+            assert step == 1 or (closed and step == end - first - 1)
+
+
+def test_the_contours_and_the_pupils_are_all_points_once() -> None:
+    found = [*sorted(i for name in CONTOURS for i in of(name)), LEFT_PUPIL, RIGHT_PUPIL]
+    assert found == list(range(POINTS))
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        (0, 0),  # the jaw's left end
+        (8, 16),  # the chin
+        (16, 32),  # the jaw's right end
+        (17, 33),  # the left brow's outer end
+        (26, 46),  # the right brow's outer end
+        (27, 51),  # the nose bridge's upper end
+        (30, 54),  # the nose's tip
+        (36, 60),  # the left eye's outer corner
+        (39, 64),  # and its inner
+        (42, 68),  # the right eye's inner corner
+        (45, 72),  # and its outer
+        (48, 76),  # the mouth's left corner
+        (54, 82),  # and its right
+        (67, 95),  # the last of the inner lips
+    ],
+)
+def test_the_known_points_of_300w_are_in_their_places(index: int, expected: int) -> None:
+    assert np.array_equal(to_68(numbered())[index], numbered()[expected])
+
+
+def test_an_eyelid_point_of_300w_is_the_middle_of_two() -> None:
+    assert np.array_equal(to_68(numbered())[37], [61, 1061])
+
+
+def test_the_exact_points_of_the_68_are_copies() -> None:
+    points = to_68(numbered())
+    assert len(EXACT_68) == 60
+    for index, source in EXACT_68:
+        assert np.array_equal(points[index], numbered()[source])
+
+
+def test_the_five_points_are_pupils_nose_tip_and_mouth_corners() -> None:
+    assert to_5(numbered())[:, 0].tolist() == [96, 97, 54, 76, 82]
+
+
+@pytest.mark.parametrize("count", [98, 68, 5])
+@pytest.mark.parametrize("faces", [(), (3,), (2, 4), (0,)])
+def test_a_subset_is_taken_of_any_number_of_faces(faces: tuple[int, ...], count: int) -> None:
+    many = np.broadcast_to(numbered(), (*faces, POINTS, 2))
+    assert subset(many, count).shape == (*faces, count, 2)
+    assert subset(many, count).dtype == np.float32
+
+
+@pytest.mark.parametrize("count", [0, 6, 97, -98])
+def test_there_are_no_other_subsets(count: int) -> None:
+    with pytest.raises(ValueError, match="98, 68 or 5"):
+        subset(numbered(), count)
+
+
+@pytest.mark.parametrize("count", [68, 5])
+def test_the_subsets_of_a_symmetric_face_are_symmetric(count: int) -> None:
+    half = np.arange(1, POINTS + 1) * (np.arange(POINTS) < MIRROR)
+    x, y = half - half[MIRROR], np.minimum(np.arange(POINTS), MIRROR)
+    points = subset(np.stack([x, y], 1).astype(np.float32), count)
+    assert sorted(points.tolist()) == sorted((points * (-1, 1)).tolist())

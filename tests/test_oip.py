@@ -1,0 +1,179 @@
+"""The Open Inference Protocol: the public Triton client works unchanged, bad requests are named."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from atpn.geometry import Box, Image, crop, roi_from_detection
+from tests.conftest import FakeServiceFactory, Service
+from tests.server import Server, running
+
+FACE = Box(172, 58, 274, 190)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A real service process: the Triton client has its own HTTP stack."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[triton.InferenceServerClient]:
+    """The public client, as anyone would use it."""
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def crops() -> Image:
+    """Three crops of one face, slightly moved."""
+    photo: Image = skimage.data.astronaut()
+    boxes = [Box(FACE.x0 + d, FACE.y0, FACE.x1 + d, FACE.y1) for d in (0, 4, 8)]
+    return np.stack([crop(photo, roi_from_detection(box)) for box in boxes])
+
+
+def asked(crops: Image, binary: bool) -> list[triton.InferInput]:
+    tensor = triton.InferInput("image", list(crops.shape), "UINT8")
+    tensor.set_data_from_numpy(crops, binary_data=binary)
+    return [tensor]
+
+
+def test_the_triton_client_finds_the_server_and_the_model_ready(
+    client: triton.InferenceServerClient,
+) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("atpn")
+    assert client.is_model_ready("atpn", "1")
+
+
+def test_the_triton_client_reads_the_metadata(client: triton.InferenceServerClient) -> None:
+    assert client.get_server_metadata()["name"] == "atpn"
+    metadata = client.get_model_metadata("atpn")
+    assert metadata["inputs"] == [
+        {"name": "image", "datatype": "UINT8", "shape": [-1, 112, 112, 3]}
+    ]
+    assert [o["name"] for o in metadata["outputs"]] == ["landmarks", "pose", "confidence"]
+
+
+@pytest.mark.parametrize("binary_input", [True, False])
+@pytest.mark.parametrize("binary_output", [True, False])
+def test_the_triton_client_gets_the_same_numbers_in_every_encoding(
+    client: triton.InferenceServerClient, crops: Image, binary_input: bool, binary_output: bool
+) -> None:
+    outputs = [
+        triton.InferRequestedOutput(name, binary_data=binary_output)
+        for name in ("landmarks", "pose", "confidence")
+    ]
+    plain = client.infer("atpn", asked(crops, True))
+    answer = client.infer("atpn", asked(crops, binary_input), outputs=outputs)
+    for name, shape in {"landmarks": (3, 98, 2), "pose": (3, 3), "confidence": (3,)}.items():
+        assert answer.as_numpy(name).shape == shape
+        np.testing.assert_allclose(answer.as_numpy(name), plain.as_numpy(name), atol=1e-5)
+
+
+def test_a_crop_gets_the_same_landmarks_by_the_protocol_as_by_align(
+    client: triton.InferenceServerClient, crops: Image
+) -> None:
+    alone = client.infer("atpn", asked(crops[:1], True)).as_numpy("landmarks")
+    together = client.infer("atpn", asked(crops, True)).as_numpy("landmarks")
+    np.testing.assert_allclose(alone[0], together[0], atol=1e-4)
+
+
+def test_the_triton_client_is_told_what_is_wrong(
+    client: triton.InferenceServerClient, crops: Image
+) -> None:
+    with pytest.raises(InferenceServerException, match="unknown model 'other'"):
+        client.get_model_metadata("other")
+    with pytest.raises(InferenceServerException, match="is expected"):
+        client.infer("atpn", asked(crops[:, :100], True))
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """A valid JSON request of one black crop, with changes to its input."""
+    black = {
+        "name": "image",
+        "datatype": "UINT8",
+        "shape": [1, 112, 112, 3],
+        "data": [0] * (112 * 112 * 3),
+    }
+    return {"inputs": [{**black, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("request_body", "named"),
+    [
+        ([], "inputs"),
+        ({}, "inputs"),
+        ({"inputs": []}, "inputs"),
+        ({"inputs": [1]}, "inputs"),
+        (body(name="other"), "name"),
+        (body(datatype="FP32"), "datatype"),
+        (body(shape=[1, 3, 112, 112]), "shape"),
+        (body(shape=[0, 112, 112, 3]), "shape"),
+        (body(shape=[-1, 112, 112, 3]), "shape"),
+        (body(shape=[True, 112, 112, 3]), "shape"),
+        (body(shape="x"), "shape"),
+        (body(data=[1, 2, 3]), "data"),
+        (body(data=None), "data"),
+        (body(data=["a"] * (112 * 112 * 3)), "data"),
+        (body(data=[256] * (112 * 112 * 3)), "data"),
+        (body(data=[0.5] * (112 * 112 * 3)), "data"),
+        (body(parameters={"binary_data_size": 5}), "bytes are expected"),
+        (body(parameters=[]), "parameters"),
+        ({**body(), "outputs": [{"name": "smell"}]}, "outputs"),
+        ({**body(), "outputs": "landmarks"}, "outputs"),
+    ],
+)
+async def test_a_bad_inference_request_names_what_is_wrong(
+    service: Service, request_body: object, named: str
+) -> None:
+    answer = await service.client.post(
+        "/v2/models/atpn/infer", content=json.dumps(request_body).encode()
+    )
+    assert answer.status_code == 422
+    assert named in answer.json()["error"]
+    assert answer.json()["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "99999999"])
+async def test_a_wrong_header_length_is_refused(service: Service, length: str) -> None:
+    answer = await service.client.post(
+        "/v2/models/atpn/infer",
+        content=json.dumps(body()).encode(),
+        headers={"Inference-Header-Content-Length": length},
+    )
+    assert answer.status_code == 422
+
+
+async def test_outputs_come_in_the_order_they_were_asked_for(service: Service) -> None:
+    outputs = [{"name": "confidence"}, {"name": "pose"}]
+    request = {**body(), "id": "seven", "outputs": outputs}
+    answer = await service.client.post("/v2/models/atpn/versions/1/infer", json=request)
+    assert [o["name"] for o in answer.json()["outputs"]] == ["confidence", "pose"]
+    assert answer.json()["id"] == "seven"
+
+
+async def test_crops_of_the_protocol_share_batches_with_other_requests(
+    fake_service: FakeServiceFactory,
+) -> None:
+    fake = await fake_service()
+    fake.network.gate.clear()
+    url = "/v2/models/fake/infer"
+    first = asyncio.create_task(fake.client.post(url, json=body()))
+    while not fake.network.batches:
+        await asyncio.sleep(0.005)
+    others = [asyncio.create_task(fake.client.post(url, json=body())) for _ in range(3)]
+    while fake.core.batcher.waiting < 3:
+        await asyncio.sleep(0.005)
+    fake.network.gate.set()
+    assert {r.status_code for r in await asyncio.gather(first, *others)} == {200}
+    assert [len(batch) for batch in fake.network.batches] == [1, 3]

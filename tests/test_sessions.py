@@ -1,0 +1,121 @@
+"""The contract of session stores, run on every store, Redis against a real server."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from atpn.errors import StaleWrite, StoreUnavailable
+from atpn.sessions import MemoryStore, RedisStore, Saved, Store, key_of, new_token
+from tests.stores import free_port, redis_url
+
+TTL_S = 0.3
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A running Redis or Valkey."""
+    with redis_url() as found:
+        yield found
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Store]:
+    """Each store in turn."""
+    kept: Store
+    if request.param == "memory":
+        kept = MemoryStore(TTL_S, max_sessions=100)
+    else:
+        kept = RedisStore(url, TTL_S, timeout_s=2, prefix=f"test:{secrets.token_hex(4)}:")
+    yield kept
+    await kept.close()
+
+
+async def test_what_was_saved_is_loaded(store: Store) -> None:
+    await store.save("a", Saved(3, b"state \x00\xff"))
+    assert await store.load("a") == Saved(3, b"state \x00\xff")
+
+
+async def test_an_unknown_session_is_none(store: Store) -> None:
+    assert await store.load("nobody") is None
+
+
+async def test_a_newer_frame_replaces_an_older_one(store: Store) -> None:
+    await store.save("a", Saved(1, b"old"))
+    await store.save("a", Saved(2, b"new"))
+    assert await store.load("a") == Saved(2, b"new")
+
+
+@pytest.mark.parametrize("seq", [4, 5])
+async def test_a_stale_replica_cannot_overwrite_a_newer_frame(store: Store, seq: int) -> None:
+    await store.save("a", Saved(5, b"newest"))
+    with pytest.raises(StaleWrite):
+        await store.save("a", Saved(seq, b"stale"))
+    assert await store.load("a") == Saved(5, b"newest")
+
+
+async def test_of_many_writers_at_once_the_newest_frame_wins(store: Store) -> None:
+    writes = [store.save("a", Saved(seq, b"%d" % seq)) for seq in (3, 9, 1, 7, 5)]
+    await asyncio.gather(*writes, return_exceptions=True)
+    assert await store.load("a") == Saved(9, b"9")
+
+
+async def test_a_session_expires(store: Store) -> None:
+    await store.save("a", Saved(1, b"state"))
+    await asyncio.sleep(TTL_S * 1.5)
+    assert await store.load("a") is None
+
+
+async def test_every_frame_prolongs_its_session(store: Store) -> None:
+    for seq in range(1, 5):
+        await store.save("a", Saved(seq, b"state"))
+        await asyncio.sleep(TTL_S * 0.4)
+    assert await store.load("a") == Saved(4, b"state")
+
+
+async def test_a_deleted_session_is_gone_and_deleting_twice_is_no_error(store: Store) -> None:
+    await store.save("a", Saved(1, b"state"))
+    await store.delete("a")
+    await store.delete("a")
+    assert await store.load("a") is None
+
+
+async def test_sessions_do_not_see_each_other(store: Store) -> None:
+    await store.save("a", Saved(1, b"of a"))
+    await store.save("b", Saved(1, b"of b"))
+    assert await store.load("a") == Saved(1, b"of a")
+
+
+async def test_a_reachable_store_answers_a_ping(store: Store) -> None:
+    await store.ping()
+
+
+async def test_a_full_memory_store_forgets_the_session_longest_without_a_frame() -> None:
+    store = MemoryStore(ttl_s=60, max_sessions=2)
+    await store.save("a", Saved(1, b"a"))
+    await store.save("b", Saved(1, b"b"))
+    await store.save("a", Saved(2, b"a"))
+    await store.save("c", Saved(1, b"c"))
+    assert await store.load("b") is None
+    assert await store.load("a") == Saved(2, b"a")
+
+
+async def test_every_call_of_an_unreachable_redis_says_so() -> None:
+    store = RedisStore(f"redis://127.0.0.1:{free_port()}/0", ttl_s=1, timeout_s=0.2)
+    for call in (
+        store.load("a"),
+        store.save("a", Saved(1, b"")),
+        store.delete("a"),
+        store.ping(),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+    await store.close()
+
+
+def test_a_token_is_long_and_its_key_does_not_contain_it() -> None:
+    token = new_token()
+    assert len(token) >= 43
+    assert token not in key_of(token)
+    assert new_token() != token

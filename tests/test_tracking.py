@@ -1,0 +1,176 @@
+"""Tracking decisions on made-up sightings: who is kept, lost, found again, and under which id."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atpn import tracking
+from atpn.errors import InvalidRequest
+from atpn.geometry import Box, square
+from atpn.tracking import Rules, Sighting, State, Track
+
+RULES = Rules(max_faces=2, threshold=0.7, redetect_every=30)
+LEFT, RIGHT = square(100, 100, 80), square(400, 100, 80)
+
+
+def seen(roi: Box, confidence: float = 0.9) -> Sighting:
+    return Sighting(confidence, roi)
+
+
+def detected(state: State, *rois: Box) -> State:
+    """The state after the detector found ``rois`` in the state's frame."""
+    fresh = tracking.unclaimed(state, list(rois), RULES)
+    return tracking.admit(state, fresh, [seen(roi) for roi in fresh], RULES)
+
+
+def ids(state: State) -> list[int]:
+    return [t.track_id for t in state.tracks]
+
+
+def test_a_confident_face_moves_its_region_to_where_its_landmarks_are() -> None:
+    state = detected(State(seq=1), LEFT)
+    state = tracking.follow(state, 2, [seen(square(110, 105, 82))], RULES)
+    assert state.tracks == (Track(1, square(110, 105, 82), seen=2),)
+
+
+@pytest.mark.parametrize(("confidence", "kept"), [(0.7, True), (0.699, False)])
+def test_a_face_is_lost_below_the_papers_threshold(confidence: float, kept: bool) -> None:
+    state = detected(State(seq=1), LEFT)
+    state = tracking.follow(state, 2, [seen(LEFT, confidence)], RULES)
+    assert bool(state.tracks) is kept
+
+
+def test_the_detector_looks_when_nothing_is_tracked() -> None:
+    state = State(seq=1)
+    assert tracking.wants_detection(state, state, RULES)
+
+
+def test_the_detector_looks_in_the_very_frame_that_lost_a_face() -> None:
+    before = detected(State(seq=1), LEFT, RIGHT)
+    after = tracking.follow(before, 2, [seen(LEFT), seen(RIGHT, 0.1)], RULES)
+    assert tracking.wants_detection(before, after, RULES)
+
+
+def test_the_detector_rests_while_every_face_is_tracked_and_no_room_is_left() -> None:
+    state = detected(State(seq=1), LEFT, RIGHT)
+    for seq in range(2, 200):
+        before, state = state, tracking.follow(state, seq, [seen(LEFT), seen(RIGHT)], RULES)
+        assert not tracking.wants_detection(before, state, RULES)
+
+
+def test_with_room_for_more_faces_the_detector_looks_now_and_then() -> None:
+    state = detected(State(seq=1), LEFT)
+    looked = []
+    for seq in range(2, 70):
+        before, state = state, tracking.follow(state, seq, [seen(LEFT)], RULES)
+        if tracking.wants_detection(before, state, RULES):
+            looked.append(seq)
+            state = detected(state, LEFT)
+    assert looked == [31, 61]
+
+
+def test_a_detection_of_a_tracked_face_is_not_a_second_face() -> None:
+    state = detected(State(seq=1), LEFT)
+    state = detected(state, square(104, 98, 84), RIGHT)
+    assert ids(state) == [1, 2]
+
+
+def test_a_detection_that_the_network_does_not_confirm_is_not_tracked() -> None:
+    state = tracking.admit(State(seq=1), [LEFT], [seen(LEFT, 0.3)], RULES)
+    assert state.tracks == ()
+    assert state.detected == 1
+
+
+def test_there_are_never_more_faces_than_asked_for() -> None:
+    assert ids(detected(State(seq=1), LEFT, RIGHT, square(250, 300, 80))) == [1, 2]
+
+
+def test_a_face_that_comes_back_where_it_was_lost_gets_its_id_back() -> None:
+    state = detected(State(seq=1), LEFT, RIGHT)
+    state = tracking.follow(state, 2, [seen(LEFT), seen(RIGHT, 0.1)], RULES)
+    state = tracking.follow(state, 3, [seen(LEFT)], RULES)
+    state = detected(state, square(410, 110, 85))
+    assert ids(state) == [1, 2]
+
+
+def test_a_face_that_appears_elsewhere_gets_a_new_id() -> None:
+    state = detected(State(seq=1), LEFT)
+    state = tracking.follow(state, 2, [seen(LEFT, 0.1)], RULES)
+    assert ids(detected(state, RIGHT)) == [2]
+
+
+def test_an_id_is_given_up_after_a_while_and_never_used_for_someone_else() -> None:
+    state = detected(State(seq=1), LEFT)
+    state = tracking.follow(state, 2, [seen(LEFT, 0.1)], RULES)
+    state = tracking.follow(state, 2 + tracking.FORGET_AFTER, [], RULES)
+    assert ids(detected(state, LEFT)) == [2]
+
+
+def test_two_tracks_that_ran_onto_one_face_become_the_older_one() -> None:
+    state = detected(State(seq=1), LEFT, RIGHT)
+    state = tracking.follow(state, 2, [seen(LEFT), seen(square(103, 100, 80))], RULES)
+    assert ids(state) == [1]
+    assert state.lost == ()
+
+
+def test_crossing_faces_keep_their_ids() -> None:
+    """Two faces pass each other, one above the other, in steps that overlap their last place."""
+    state = detected(State(seq=1), square(100, 100, 80), square(400, 150, 80))
+    for seq in range(2, 32):
+        x = 10 * (seq - 1)
+        sightings = [seen(square(100 + x, 100, 80)), seen(square(400 - x, 150, 80))]
+        state = tracking.follow(state, seq, sightings, RULES)
+    assert ids(state) == [1, 2]
+    assert state.tracks[0].roi == square(400, 100, 80)
+
+
+def test_a_stream_that_changes_resolution_keeps_its_regions_in_place() -> None:
+    state = detected(State(seq=1, width=640, height=480), LEFT)
+    half = tracking.resized(state, 320, 240)
+    assert half.tracks[0].roi == square(50, 50, 40)
+    assert tracking.resized(half, 640, 480) == state
+
+
+coordinates = st.floats(-5000, 5000).map(lambda v: round(v, 2))
+tracks = st.lists(
+    st.builds(
+        Track,
+        st.integers(1, 10**9),
+        st.builds(Box, coordinates, coordinates, coordinates, coordinates),
+        st.integers(0, 10**9),
+    ),
+    max_size=8,
+).map(tuple)
+
+
+@given(
+    st.builds(
+        State,
+        seq=st.integers(0, 2**53),
+        width=st.integers(0, 10000),
+        height=st.integers(0, 10000),
+        next_id=st.integers(1, 10**9),
+        detected=st.integers(0, 10**9),
+        tracks=tracks,
+        lost=tracks,
+    )
+)
+def test_a_state_survives_its_serialisation(state: State) -> None:
+    assert tracking.from_bytes(tracking.to_bytes(state)) == state
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xfe", b"[]", b"{}", b'{"v": 1}', b'{"v": 1, "seq": "x", "size": []}']
+)
+def test_damaged_states_are_an_error_and_not_a_crash(data: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        tracking.from_bytes(data)
+
+
+def test_the_state_of_another_version_is_refused() -> None:
+    fields = json.loads(tracking.to_bytes(State()))
+    fields["v"] = 99
+    with pytest.raises(InvalidRequest, match="version 99"):
+        tracking.from_bytes(json.dumps(fields).encode())

@@ -1,0 +1,78 @@
+"""Batches are reproducible by number and are what each stage expects."""
+
+import numpy as np
+import torch
+from numpy.random import Generator
+
+from atpn.geometry import CROP_SIZE, Box, square
+from atpn_training.batches import Batch, Numbered, batches, is_negative, shifted_negative
+from atpn_training.data import split_list
+from tests.training.synthetic import made_up_sampler
+
+
+def assert_same(a: Batch, b: Batch) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_batch_depends_on_its_number_only() -> None:
+    """A run resumed at batch 5 sees what an uninterrupted one sees."""
+    sampler = made_up_sampler()
+
+    def draw(rng: Generator) -> Batch:
+        return sampler.aligned(rng, 3)
+
+    whole, rest = Numbered(draw, 1, 0, 8), Numbered(draw, 1, 5, 8)
+    assert_same(whole[6], rest[1])
+    assert_same(next(iter(batches(draw, 1, 5, 8, 0))), whole[5])
+    assert not torch.equal(whole[0]["image"], whole[1]["image"])
+    assert not torch.equal(whole[0]["image"], Numbered(draw, 2, 0, 8)[0]["image"])
+
+
+def test_a_loader_ends_after_its_last_batch() -> None:
+    sampler = made_up_sampler()
+    assert len(list(batches(lambda rng: sampler.posed(rng, 2), 0, 2, 5, 0))) == 3
+
+
+def test_alignment_batches_hold_images_points_and_weights() -> None:
+    batch = made_up_sampler().aligned(np.random.default_rng(0), 5)
+    assert batch["image"].shape == (5, 3, CROP_SIZE, CROP_SIZE)
+    assert batch["points"].shape == (5, 98, 2)
+    assert ((batch["weight"] > 0) & (batch["weight"] <= 1)).all()
+
+
+def test_pose_batches_hold_known_angles() -> None:
+    sampler = made_up_sampler()
+    sampler.faces.euler[0] = np.nan
+    sampler.__post_init__()
+    batch = sampler.posed(np.random.default_rng(0), 32)
+    assert batch["euler"].shape == (32, 3)
+    assert batch["euler"].isfinite().all()
+
+
+def test_tracking_batches_hold_three_negatives_for_each_face() -> None:
+    batch = made_up_sampler().judged(np.random.default_rng(0), 24)
+    assert batch["face"].sum() == 6
+    assert batch["image"].shape[0] == 24
+
+
+def test_a_square_on_a_face_is_no_negative() -> None:
+    face = Box(100, 80, 160, 150)
+    assert not is_negative(square(130, 115, 90), (face,))
+    assert is_negative(square(300, 115, 90), (face,))
+    assert is_negative(square(130, 115, 600), (face,))  # far too large for the face
+
+
+def test_shifted_negatives_are_crops() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (192, 192, 3)).astype(np.uint8)
+    for _ in range(20):
+        assert shifted_negative(rng, image).shape == (CROP_SIZE, CROP_SIZE, 3)
+
+
+def test_training_and_validation_share_no_picture() -> None:
+    items = list(range(25))
+    train, val = split_list(items, "train"), split_list(items, "val")
+    assert sorted(train + val) == items
+    assert val == [0, 10, 20]

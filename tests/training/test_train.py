@@ -1,0 +1,99 @@
+"""Training changes what its stage may change, and resumes where it was killed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.random import Generator
+
+from atpn_training.batches import Batch
+from atpn_training.net import ATPN
+from atpn_training.train import Plan, freeze, loss_of, mean_shape, optimizer_of, train_stage
+from atpn_training.validate import Report
+from tests.training.synthetic import made_up_faces, tiny_net
+
+STEPS = 20
+KILLED_AT = 4  # at least 16 steps before the end: the statistics come from the last 16 batches
+PARTS = {"alignment": {"backbone", "alignment"}, "tracking": {"tracking"}, "pose": {"pose"}}
+
+
+def noise_batch(rng: Generator) -> Batch:
+    """A batch that serves every stage."""
+    return {
+        "image": torch.from_numpy(rng.uniform(0, 255, (4, 3, 112, 112)).astype(np.float32)),
+        "points": torch.from_numpy(rng.uniform(0.2, 0.8, (4, 98, 2)).astype(np.float32)),
+        "weight": torch.ones(4),
+        "euler": torch.from_numpy(rng.normal(0, 0.3, (4, 3)).astype(np.float32)),
+        "face": torch.tensor([1, 0, 0, 0]),
+    }
+
+
+@pytest.mark.parametrize("stage", PARTS)
+def test_a_step_changes_the_stages_parts_only(stage: str) -> None:
+    """Frozen weights and frozen batch-norm statistics stay as they are."""
+    net = tiny_net()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    freeze(net, stage)
+    optimizer = optimizer_of(net, stage, Plan(steps=2, batch=4, rate=1e-2))
+    loss = loss_of(net, stage, noise_batch(np.random.default_rng(0)))
+    torch.autograd.backward(loss)
+    optimizer.step()
+    changed = {name for name, v in net.state_dict().items() if not torch.equal(v, before[name])}
+    assert {name.split(".")[0] for name in changed} == PARTS[stage]
+    assert any(name.endswith("running_mean") for name in changed)
+
+
+class KilledError(Exception):
+    """The run was stopped from outside."""
+
+
+def train(net: ATPN, out: Path, stage: str, kill_at: int | None = None) -> None:
+    """Train a few steps, validating and saving every four; die after a checkpoint."""
+    validations = 0
+
+    def validate(_: ATPN) -> Report:
+        nonlocal validations
+        validations += 1
+        if validations * 4 == kill_at:
+            raise KilledError
+        return Report()
+
+    out.mkdir(exist_ok=True)
+    plan = Plan(steps=STEPS, batch=4, rate=1e-3, warmup=3)
+    train_stage(net, stage, plan, noise_batch, validate, out, seed=3, workers=0, every=4)
+
+
+@pytest.mark.parametrize("stage", ["alignment", "pose"])
+def test_a_killed_run_ends_like_one_that_was_not(stage: str, tmp_path: Path) -> None:
+    whole, killed, resumed = tiny_net(), tiny_net(), tiny_net(seed=9)
+    resumed.backbone.load_state_dict(whole.backbone.state_dict())
+    train(whole, tmp_path / "whole", stage)
+    with pytest.raises(KilledError):
+        train(killed, tmp_path / "killed", stage, KILLED_AT)
+    train(resumed, tmp_path / "killed", stage)
+    expected, found = whole.state_dict(), resumed.state_dict()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_log_has_a_row_a_validation(tmp_path: Path) -> None:
+    train(tiny_net(), tmp_path, "pose")
+    lines = (tmp_path / "curve.csv").read_text().splitlines()
+    assert lines[0].startswith("stage,step,loss")
+    assert [line.split(",")[1] for line in lines[1:]] == ["4", "8", "12", "16", "20"]
+
+
+def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
+    plan = Plan(steps=100, batch=1, rate=1.0, warmup=10, fall=0.5)
+    assert plan.rate_at(0) == pytest.approx(0.1)
+    assert plan.rate_at(30) == 1
+    assert plan.rate_at(75) == pytest.approx(0.5)
+    assert plan.rate_at(99) == pytest.approx(0.02)
+
+
+def test_the_mean_shape_fills_two_thirds_of_the_crop() -> None:
+    points = made_up_faces(1).points
+    shape = mean_shape(points)
+    assert (shape.amax(0) - shape.amin(0)).max() == pytest.approx(1 / 1.5, abs=1e-5)
+    assert torch.allclose((shape.amax(0) + shape.amin(0)) / 2, torch.tensor(0.5), atol=1e-5)
