@@ -5,9 +5,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from atpn.settings import PREFIX, Settings
+from tests.conftest import Service
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -50,3 +52,21 @@ def test_every_path_that_the_readme_links_to_exists() -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+async def test_the_curl_example_gives_the_answer_that_stands_below_it(service: Service) -> None:
+    """Timings differ from run to run; the rest is what a reader sees."""
+    example = re.search(r"--data-binary @(\S+) .*?'http://[^/]+(/[^']+)'", README, re.DOTALL)
+    shown_answer = re.search(r"```json\n(\{\n.*?)```", README, re.DOTALL)
+    assert example
+    assert shown_answer
+    expected = json.loads(shown_answer[1])
+    answer = await service.post(example[2], (ROOT / example[1]).read_bytes())
+    found = answer.json()
+    assert found["ms"].keys() == expected["ms"].keys()
+    assert found["image"] == expected["image"]
+    assert found["model"] == expected["model"]
+    for own, told in zip(found["faces"], expected["faces"], strict=True):
+        np.testing.assert_allclose(own["landmarks"], told["landmarks"], atol=0.5)
+        np.testing.assert_allclose(own["pose"]["rotation"], told["pose"]["rotation"], atol=0.01)
+        assert own["confidence"] == pytest.approx(told["confidence"], abs=0.01)
