@@ -1,6 +1,7 @@
 """/track from outside: a real service process, a real WebSocket client, real faces."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -317,6 +318,21 @@ async def test_a_stream_without_frames_is_closed_after_a_while_and_can_be_resume
         async with stream(server, hello["token"]) as (socket, again):
             assert again["state"] == "resumed"
             assert ids(await answered(socket, frames[1])) == [1]
+
+
+async def test_where_keys_are_set_a_stream_needs_one() -> None:
+    key = "an example key"
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    with running(api_key_hashes=json.dumps([digest])) as server:
+        async with connect(server.track_url) as refused:
+            assert (await received(refused))["code"] == "unauthorized"
+            with pytest.raises(ConnectionClosed) as closed:
+                await received(refused)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1008
+        headers = {"Authorization": f"Bearer {key}"}
+        async with connect(server.track_url, additional_headers=headers) as socket:
+            assert (await received(socket))["type"] == "session"
 
 
 async def test_a_plain_http_request_to_track_is_not_found(server: Server) -> None:

@@ -135,7 +135,7 @@ async def answer(request: Request, wanted: Wanted) -> Response:
     if least is None:
         least = settings.min_confidence if upload.boxes is None else 0.0
     faces = [f for f in aligned.faces if f.confidence >= least]
-    route = request.url.path
+    route = request.scope["path"]
     core.metrics.faces.labels(route).inc(len(faces))
     if upload.boxes is None:
         core.metrics.detections.labels(route).inc()

@@ -92,7 +92,7 @@ class Observed:
     async def _answer(self, request: Request, send: Send) -> None:
         core: Core = request.app.state.core
         try:
-            if request.url.path not in OPEN_PATHS:
+            if request.scope["path"] not in OPEN_PATHS:
                 check_key(core.settings.api_key_hashes, request.headers)
         except Unauthorized as error:
             await problem(request, error)(request.scope, request.receive, send)
@@ -158,7 +158,7 @@ def problem(
         "code": error.code,
         "request_id": getattr(request.state, "request_id", None),
     }
-    if request.url.path.startswith("/v2"):
+    if request.scope["path"].startswith("/v2"):
         body["error"] = error.detail  # where clients of the Open Inference Protocol look
     headers = dict(headers or {})
     if error.retry_after_s is not None:
