@@ -181,6 +181,17 @@ async def test_reset_forgets_the_faces_but_gives_no_id_twice(server: Server) -> 
     assert ids(answer) == [2]
 
 
+async def test_a_reset_that_arrives_while_a_frame_is_in_flight_holds_for_the_next(
+    server: Server,
+) -> None:
+    frame = clips.panning(1)[0]
+    async with stream(server) as (socket, _):
+        await socket.send(frame)
+        await socket.send('{"type": "reset"}')
+        assert ids(await received(socket)) == [1]
+        assert ids(await answered(socket, frame)) == [2]
+
+
 async def test_of_frames_sent_too_fast_the_newest_wins_and_the_others_are_counted(
     server: Server,
 ) -> None:

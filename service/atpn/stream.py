@@ -89,7 +89,7 @@ class Stream:
         self.began, self._state, self._resumed = "resumed", state, bool(state.tracks)
 
     def reset(self) -> None:
-        """Forget all faces, not the ids that were given out."""
+        """Forget all faces, not the ids that were given out; between frames only."""
         self._state = replace(self._state, tracks=(), lost=())
         self._resumed = False
 

@@ -64,25 +64,37 @@ class View:
 
 @dataclass
 class Mailbox:
-    """The newest frame that waits, and how many it replaced."""
+    """The newest frame that waits, how many it replaced, and whether a reset came before it."""
 
     frame: bytes | None = None
     skipped: int = 0
+    reset: bool = False  # before the waiting frame
+    reset_next: bool = False  # before the frame that is still to come
 
     def put(self, frame: bytes) -> bool:
         """Leave a frame; True if it replaced one that nobody had taken."""
         replaced = self.frame is not None
         self.skipped += replaced
         self.frame = frame
+        self.reset, self.reset_next = self.reset or self.reset_next, False
         return replaced
 
-    def take(self) -> tuple[bytes, int]:
-        """The waiting frame and how many frames before it were dropped."""
-        frame, skipped = self.frame, self.skipped
-        if frame is None:
+    def take(self) -> "Mail":
+        """The waiting frame; LookupError if there is none."""
+        if self.frame is None:
             raise LookupError("no frame waits")
-        self.frame, self.skipped = None, 0
-        return frame, skipped
+        mail = Mail(self.frame, self.skipped, self.reset)
+        self.frame, self.skipped, self.reset = None, 0, False
+        return mail
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A frame, how many before it were dropped, and whether to forget all faces first."""
+
+    frame: bytes
+    skipped: int
+    reset: bool
 
 
 @router.websocket("/track")
@@ -202,7 +214,7 @@ class Connection:
             raise InvalidRequest(f"text messages are JSON objects: {error}") from None
         kind = fields.get("type") if isinstance(fields, dict) else None
         if kind == "reset":
-            self._stream.reset()
+            self._mailbox.reset_next = True
         elif kind == "config":
             self._configure(fields)
         else:
@@ -236,9 +248,12 @@ class Connection:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            data, skipped = self._mailbox.take()
+            mail = self._mailbox.take()
+            skipped = mail.skipped
+            if mail.reset:
+                self._stream.reset()
             try:
-                result = await self._stream.frame(data, skipped)
+                result = await self._stream.frame(mail.frame, skipped)
             except AtpnError as error:
                 await self._send_error(error, self._stream.seq, skipped)
             except Exception:
