@@ -50,7 +50,11 @@ def random_crop(rng: Generator, image: Image, points: Array, euler: Array) -> Sa
     """
     if rng.random() < 0.5:
         image, points, euler = mirrored(image, points, euler)
-    angle = rng.uniform(-0.7, 0.7) if rng.random() < 0.35 else rng.normal(0, 0.17)
+    kind = rng.random()
+    if kind < 0.05:  # a head on a pillow
+        angle = rng.uniform(-1.7, 1.7)
+    else:
+        angle = rng.uniform(-0.7, 0.7) if kind < 0.38 else rng.normal(0, 0.17)
     tracking = rng.random() < 0.5
     move, grow = (0.04, 0.08) if tracking else (0.08, 0.16)
     stretch = np.exp(rng.normal(0, 0.04))

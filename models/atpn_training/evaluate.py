@@ -185,14 +185,14 @@ def alignment(model: Model, detector: Detector, validation: Validation) -> Figur
 
 def pose(model: Model, validation: Validation, pointing: Faces, angles: Array) -> Figures:
     """Head pose against the face mesh and against Pointing'04's pan and tilt (radians)."""
-    known = np.isfinite(validation.faces.euler).all(1)
+    known = np.isfinite(validation.faces.mesh).all(1)
     mesh = model.run(validation.crops[known]).pose
     rois = [roi_from_landmarks(points) for points in pointing.teacher]
     crops = np.stack([crop(i, r) for i, r in zip(pointing.images, rois, strict=True)])
     coarse = model.run(crops).pose[:, :2]
     names = ("yaw", "pitch", "roll")
     return {
-        "mesh": pose_figures(mesh, validation.faces.euler[known], names),
+        "mesh": pose_figures(mesh, validation.faces.mesh[known], names),
         "pointing04": pose_figures(coarse, angles, names[:2]),
     }
 

@@ -97,9 +97,9 @@ class Validation:
 
     def pose(self, net: ATPN) -> Report:
         """Mean absolute error of the three angles against the mesh rotations."""
-        known = np.isfinite(self.faces.euler).all(1)
+        known = np.isfinite(self.faces.mesh).all(1)
         found = run(net, self.crops[known])[1]
-        error = np.abs(found - self.faces.euler[known])
+        error = np.abs(found - self.faces.mesh[known])
         return Report(pose_mae=float(np.degrees(error).mean()))
 
     def tracking(self, net: ATPN) -> Report:

@@ -41,12 +41,14 @@ def made_up_faces(count: int = 4, seed: int = 0) -> Faces:
     """Labelled noise pictures."""
     rng = np.random.default_rng(seed)
     points = np.stack([face_points(rng) for _ in range(count)])
+    euler = rng.normal(0, 0.3, (count, 3)).astype(np.float32)
     return Faces(
         images=rng.integers(0, 256, (count, STORED, STORED, 3)).astype(np.uint8),
         points=points,
         teacher=points,
         hand68=np.full((count, 68, 2), np.nan, np.float32),
-        euler=rng.normal(0, 0.3, (count, 3)).astype(np.float32),
+        mesh=euler,
+        euler=euler,
         spread=np.full(count, 0.01, np.float32),
         face_px=np.full(count, 100, np.float32),
         weight=np.ones(count, np.float32),
