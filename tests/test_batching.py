@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atpn.batching import Batcher
+from atpn.batching import Batcher, Priority
 from atpn.errors import DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
 
 
@@ -257,3 +257,39 @@ async def test_a_result_tells_how_long_it_waited_and_in_how_large_a_batch_it_ran
         done = await pair
     assert [d.batch_size for d in done] == [2, 2]
     assert all(d.queue_s >= 0.05 for d in done)
+
+
+async def test_the_more_urgent_go_first_and_the_longest_waiting_is_in_each_batch() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_batch_size=3, max_queue=32) as batcher:
+        first = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        waiting = [
+            asyncio.create_task(batcher.submit([base + i for i in range(3)], priority=priority))
+            for base, priority in (
+                (30, Priority.BULK),
+                (20, Priority.PHOTO),
+                (10, Priority.LIVE),
+            )
+        ]
+        await queued(batcher, 9)
+        engine.gate.set()
+        await asyncio.gather(first, *waiting)
+    assert engine.batches == [[0], [10, 11, 30], [12, 20, 31], [21, 22, 32]]
+
+
+async def test_bulk_work_leaves_half_of_the_queue_to_others() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_queue=8) as batcher:
+        first = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        bulk = asyncio.create_task(batcher.submit([1] * 4, priority=Priority.BULK))
+        await queued(batcher, 4)
+        with pytest.raises(Overloaded):
+            await batcher.submit([2], priority=Priority.BULK)
+        live = asyncio.create_task(batcher.submit([3] * 4, priority=Priority.LIVE))
+        await queued(batcher, 8)
+        engine.gate.set()
+        await asyncio.gather(first, bulk, live)

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from atpn.align import picture_type
 from atpn.aligner import Face
 from atpn.drawing import draw
 from atpn.geometry import Image, square
@@ -46,20 +45,6 @@ def test_the_red_axis_points_where_the_nose_does() -> None:
 
 def test_a_face_far_outside_the_picture_is_no_error() -> None:
     assert (draw(grey(), [face(scale=1e7)]) >= 0).all()
-
-
-@pytest.mark.parametrize(
-    ("accept", "kind"),
-    [
-        ("", None),
-        ("*/*", None),
-        ("application/json, image/png", None),
-        ("image/png", "image/png"),
-        ("text/html, IMAGE/JPEG;q=0.9, */*", "image/jpeg"),
-    ],
-)
-def test_accept_chooses_between_json_and_a_picture(accept: str, kind: str | None) -> None:
-    assert picture_type(accept) == kind
 
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "image/png"])

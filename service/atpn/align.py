@@ -1,24 +1,18 @@
-"""POST /align and POST /pose: a photograph in, its faces out."""
+"""POST /align, /pose and /align/batch: photographs in, their faces out."""
 
 import asyncio
-import math
-import time
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic_core import to_json
 
-from atpn.aligner import Aligned, Find, Prepared
+from atpn.batching import Priority
 from atpn.core import Core
 from atpn.drawing import rendered
-from atpn.errors import ClientGone, DeadlineExceeded, InvalidRequest, ShuttingDown
-from atpn.geometry import Box, Image, roi_from_detection
-from atpn.schemas import Answer, Payload, Problem, face_payload, milliseconds
-from atpn.uploads import Upload, check_inside, read_upload
-
-T = TypeVar("T")
+from atpn.errors import AtpnError, ShuttingDown
+from atpn.photo import Seen, Wanted, answer_payload, look
+from atpn.requests import JSON, MSGPACK, packed, timeout_of, unless_gone, wished_type
+from atpn.schemas import Answer, BatchAnswer, Payload, Problem, problem_payload
+from atpn.uploads import Upload, read_batch, read_upload
 
 router = APIRouter()
 
@@ -27,13 +21,41 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Answer,
         "description": "The faces; by Accept, as JSON or drawn on the picture",
-        "content": {"image/jpeg": {}, "image/png": {}},
+        "content": {MSGPACK: {}, "image/jpeg": {}, "image/png": {}},
     },
     413: {**_PROBLEM, "description": "More bytes or pixels than the limit"},
     415: {**_PROBLEM, "description": "Content type or image format that is not read"},
     422: {**_PROBLEM, "description": "Damaged image, bad box or parameter"},
     503: {**_PROBLEM, "description": "Queue full (see Retry-After) or shutting down"},
     504: {**_PROBLEM, "description": "Deadline passed"},
+}
+_BATCH_RESPONSES = {
+    **_RESPONSES,
+    200: {
+        "model": BatchAnswer,
+        "description": "One result per image, in order",
+        "content": {MSGPACK: {}},
+    },
+}
+_BATCH_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            }
+        },
+    }
 }
 _BODY = {
     "requestBody": {
@@ -87,16 +109,6 @@ Points = Annotated[Literal["98", "68", "5"], Query(description="landmarks of eac
 Include = Annotated[Literal["pose"] | None, Query(description="add the head pose")]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a request asks to be told about each face."""
-
-    points: int | None
-    pose: bool
-    max_faces: int | None
-    min_confidence: float | None
-
-
 @router.post("/align", responses=_RESPONSES, openapi_extra=_BODY, summary="Face landmarks")
 async def align(
     request: Request,
@@ -119,112 +131,80 @@ async def pose(
     return await answer(request, wanted)
 
 
-async def answer(request: Request, wanted: Wanted) -> Response:
-    """The JSON answer for the image in ``request``."""
-    core: Core = request.app.state.core
+@router.post(
+    "/align/batch", responses=_BATCH_RESPONSES, openapi_extra=_BATCH_BODY, summary="Several images"
+)
+async def align_batch(
+    request: Request,
+    max_faces: MaxFaces = None,
+    min_confidence: MinConfidence = None,
+    points: Points = "98",
+    include: Include = None,
+) -> Response:
+    """Like /align for each image of a form, in order; a bad image is an error in its place.
+
+    Live frames and single images go first where the model is busy.
+    """
+    core = wanted_core(request)
     settings = core.settings
+    wanted = Wanted(int(points), include == "pose", max_faces, min_confidence)
+    timeout_s = timeout_of(request, settings.request_timeout_s)
+    with core.open_request():
+        uploads = await read_batch(request, settings.max_batch_bytes, settings.max_batch_images)
+        results = await unless_gone(request, look_at_all(core, uploads, wanted, timeout_s))
+    return packed({"results": results}, wished_type(request.headers.get("accept", ""), False))
+
+
+def wanted_core(request: Request) -> Core:
+    """The core; ShuttingDown where it takes no new work."""
+    core: Core = request.app.state.core
     if core.draining.is_set():
         raise ShuttingDown("this replica is shutting down; retry on another", retry_after_s=1)
+    return core
+
+
+async def answer(request: Request, wanted: Wanted) -> Response:
+    """The answer for the image in ``request``, in the form that it accepts."""
+    core = wanted_core(request)
+    settings = core.settings
     timeout_s = timeout_of(request, settings.request_timeout_s)
     with core.open_request():
         upload = await read_upload(request, settings.max_body_bytes, settings.max_boxes)
-        most = min(wanted.max_faces or settings.max_faces, settings.max_faces)
-        work = look(core, upload, finder(core, upload, most), timeout_s)
-        prepared, aligned = await unless_gone(request, work)
-    least = wanted.min_confidence
-    if least is None:
-        least = settings.min_confidence if upload.boxes is None else 0.0
-    faces = [f for f in aligned.faces if f.confidence >= least]
-    route = request.scope["path"]
-    core.metrics.faces.labels(route).inc(len(faces))
-    if upload.boxes is None:
-        core.metrics.detections.labels(route).inc()
-    kind = picture_type(request.headers.get("accept", ""))
-    if kind is not None:
-        data = await asyncio.to_thread(rendered, prepared.image, faces, kind)
-        return Response(data, media_type=kind)
-    height, width = prepared.image.shape[:2]
-    payload: Payload = {
-        "faces": [face_payload(f, wanted.points, wanted.pose) for f in faces],
-        "image": {"width": width, "height": height},
-        "model": {"name": core.model.name, "version": core.model.version},
-        "ms": milliseconds(
-            prepared.decode_s, prepared.find_s if upload.boxes is None else 0.0, aligned
-        ),
+        route = request.scope["path"]
+        work = look(core, upload, wanted, timeout_s, Priority.PHOTO, route)
+        seen = await unless_gone(request, work)
+    kind = wished_type(request.headers.get("accept", ""), True)
+    if kind in {JSON, MSGPACK}:
+        return packed(answer_payload(core, wanted, seen), kind, timing_headers(seen))
+    data = await asyncio.to_thread(rendered, seen.image, seen.faces, kind)
+    return Response(data, headers=timing_headers(seen), media_type=kind)
+
+
+def timing_headers(seen: Seen) -> dict[str, str]:
+    """Server-Timing for browsers, x-queue-time and x-inference-time (milliseconds) for proxies."""
+    ms = seen.ms
+    return {
+        "Server-Timing": ", ".join(f"{name};dur={value}" for name, value in ms.items()),
+        "X-Queue-Time": str(ms["queue"]),
+        "X-Inference-Time": str(ms["inference"]),
     }
-    return Response(to_json(payload), media_type="application/json")
 
 
-def picture_type(accept: str) -> str | None:
-    """``image/jpeg`` or ``image/png`` if Accept names it before any other type it could have."""
-    for part in accept.split(","):
-        kind = part.partition(";")[0].strip().lower()
-        if kind in {"image/jpeg", "image/png"}:
-            return kind
-        if kind in {"application/json", "application/*", "*/*"}:
-            return None
-    return None
+async def look_at_all(
+    core: Core, uploads: list[Upload], wanted: Wanted, timeout_s: float
+) -> list[Payload]:
+    """One answer or ``{"error": problem}`` per upload, in order; a few are in work at once."""
+    places = asyncio.Semaphore(core.image_threads)
+    ends = asyncio.get_running_loop().time() + timeout_s
 
+    async def one(upload: Upload) -> Payload:
+        async with places:
+            left_s = max(0.0, ends - asyncio.get_running_loop().time())
+            try:
+                seen = await look(core, upload, wanted, left_s, Priority.BULK, "/align/batch")
+            except AtpnError as error:
+                core.metrics.errors.labels(error.code).inc()
+                return {"error": problem_payload(error)}
+            return answer_payload(core, wanted, seen)
 
-async def look(
-    core: Core, upload: Upload, find: Find, timeout_s: float
-) -> tuple[Prepared, Aligned]:
-    """Decode, find and align; everything that a client who hangs up no longer wants."""
-    deadline = time.monotonic() + timeout_s
-    try:
-        async with asyncio.timeout(timeout_s):
-            prepared = await core.aligner.prepare(upload.data, find)
-            left_s = deadline - time.monotonic()
-            return prepared, await core.aligner.align(prepared, left_s)
-    except TimeoutError:
-        raise DeadlineExceeded(f"not finished within {timeout_s:g} s") from None
-
-
-def finder(core: Core, upload: Upload, most: int) -> Find:
-    """Where the ROIs come from: the given boxes, or the detector."""
-    boxes = upload.boxes
-    if boxes is None:
-        return lambda image: core.aligner.detect(image)[:most]
-
-    def given(image: Image) -> list[Box]:
-        height, width = image.shape[:2]
-        check_inside(boxes, width, height)
-        return [roi_from_detection(box) for box in boxes]
-
-    return given
-
-
-def timeout_of(request: Request, most: float) -> float:
-    """Seconds until the answer is useless: X-Request-Timeout, at most the setting."""
-    text = request.headers.get("x-request-timeout")
-    if text is None:
-        return most
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds > 0:  # NaN too
-        raise InvalidRequest(f"X-Request-Timeout: a positive number of seconds, not {text!r}")
-    return min(seconds, most)
-
-
-async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
-    """The result of ``work``; ClientGone, and ``work`` cancelled, if the client hangs up.
-
-    The body must have been read: from then on the only message that can come is the end.
-    """
-    task = asyncio.create_task(work)
-    watch = asyncio.create_task(_hang_up(request))
-    try:
-        await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone("the client closed the connection")
-        return task.result()
-    finally:
-        for owned in (task, watch):
-            owned.cancel()
-
-
-async def _hang_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    return list(await asyncio.gather(*(one(upload) for upload in uploads)))

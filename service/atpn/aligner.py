@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from atpn.batching import Batcher, Done
+from atpn.batching import Batcher, Done, Priority
 from atpn.detection import Detector
 from atpn.geometry import (
     Array,
@@ -138,11 +138,12 @@ class Aligner:
         """Cut further ROIs out of a decoded image."""
         return await self._in_thread(cut, image, find)
 
-    async def align(self, prepared: Prepared, timeout_s: float) -> Aligned:
+    async def align(self, prepared: Prepared, timeout_s: float, priority: Priority) -> Aligned:
         """One face per ROI, in order; raises what `Batcher.submit` raises."""
         if not prepared.crops:
             return Aligned([], Timings())
-        return faces_of(prepared.rois, await self._batcher.submit(prepared.crops, timeout_s))
+        done = await self._batcher.submit(prepared.crops, timeout_s, priority)
+        return faces_of(prepared.rois, done)
 
     def _prepared(self, data: bytes, find: Find) -> Prepared:
         started = time.monotonic()

@@ -18,6 +18,7 @@ from atpn.auth import check_key
 from atpn.core import Core, open_core
 from atpn.errors import AtpnError, InvalidRequest, Unauthorized
 from atpn.metrics import Metrics
+from atpn.schemas import problem_payload
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn.http")
@@ -150,12 +151,8 @@ def problem(
     core: Core = request.app.state.core
     core.metrics.errors.labels(error.code).inc()
     status = status or error.status
-    body = {
-        "type": "about:blank",
-        "title": error.title,
+    body = problem_payload(error) | {
         "status": status,
-        "detail": error.detail,
-        "code": error.code,
         "request_id": getattr(request.state, "request_id", None),
     }
     if request.scope["path"].startswith("/v2"):

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import IntEnum
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -14,6 +15,14 @@ from atpn.errors import AtpnError, DeadlineExceeded, InferenceFailed, Overloaded
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Priority(IntEnum):
+    """Who goes first where the engine is busy."""
+
+    LIVE = 0  # a frame of a stream: late is as bad as never
+    PHOTO = 1  # somebody waits for one image
+    BULK = 2  # many images at once
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,37 @@ class Silent:
 class _Entry(Generic[T, R]):
     item: T
     deadline: float
+    priority: Priority
     future: "asyncio.Future[Done[R]]"
     queued: float = field(default_factory=time.monotonic)
+
+
+class _Lanes(Generic[T, R]):
+    """Waiting entries, one first-in-first-out lane for each priority."""
+
+    def __init__(self) -> None:
+        self._lanes: list[deque[_Entry[T, R]]] = [deque() for _ in Priority]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes))
+
+    def extend(self, entries: list[_Entry[T, R]]) -> None:
+        """Append entries of one priority."""
+        self._lanes[entries[0].priority].extend(entries)
+
+    def pop_first(self) -> _Entry[T, R]:
+        """The oldest entry of the most urgent lane."""
+        return next(lane for lane in self._lanes if lane).popleft()
+
+    def pop_oldest(self) -> _Entry[T, R]:
+        """The oldest entry of all."""
+        return min((lane for lane in self._lanes if lane), key=lambda q: q[0].queued).popleft()
+
+    def drop_done(self) -> int:
+        """Take out entries that nobody waits for; how many they were."""
+        before = len(self)
+        self._lanes = [deque(e for e in lane if not e.future.done()) for lane in self._lanes]
+        return before - len(self)
 
 
 class Batcher(Generic[T, R]):
@@ -66,9 +104,11 @@ class Batcher(Generic[T, R]):
     ``run`` takes a list of items and returns as many results in the same order; it is called in
     up to ``parallel`` threads at once. An engine that is idle starts at once with what is queued
     (or after ``max_wait_ms``, if that is not 0); one that is busy lets the queue grow into the
-    next batch. At most ``max_queue`` items wait; a request that does not fit is refused whole,
-    before anything of it is queued. If a batch fails, its items are run one by one, so that one
-    bad item fails alone.
+    next batch. The more urgent go first, but each batch of several has a place for the item that
+    has waited longest, so that nobody starves. At most ``max_queue`` items wait, and bulk work
+    fills no more than half of that; a request that does not fit is refused whole, before
+    anything of it is queued. If a batch fails, its items are run one by one, so that one bad
+    item fails alone.
 
     Use it as ``async with Batcher(...) as batcher``.
     """
@@ -89,7 +129,7 @@ class Batcher(Generic[T, R]):
         self._max_wait_s = max_wait_ms / 1000
         self._parallel = parallel
         self._observer = observer or Silent()
-        self._queue: deque[_Entry[T, R]] = deque()
+        self._queue: _Lanes[T, R] = _Lanes()
         self._filled = asyncio.Event()
         self._closing = False
         self._workers: list[asyncio.Task[None]] = []
@@ -115,7 +155,12 @@ class Batcher(Generic[T, R]):
         """Items in the queue, whether or not somebody still waits for them."""
         return len(self._queue)
 
-    async def submit(self, items: Sequence[T], timeout_s: float = math.inf) -> list[Done[R]]:
+    async def submit(
+        self,
+        items: Sequence[T],
+        timeout_s: float = math.inf,
+        priority: Priority = Priority.PHOTO,
+    ) -> list[Done[R]]:
         """Results of ``items`` in their order.
 
         Raises Overloaded (nothing was queued), DeadlineExceeded, ShuttingDown, or
@@ -126,11 +171,11 @@ class Batcher(Generic[T, R]):
             raise ShuttingDown("the service is shutting down; retry on another replica")
         if not items:
             return []
-        self._admit(len(items))
+        self._admit(len(items), priority)
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + timeout_s
         entries: list[_Entry[T, R]] = [
-            _Entry(item, deadline, loop.create_future()) for item in items
+            _Entry(item, deadline, priority, loop.create_future()) for item in items
         ]
         self._queue.extend(entries)
         self._filled.set()
@@ -151,28 +196,24 @@ class Batcher(Generic[T, R]):
         self._closing = True
         while self._queue:
             self._refuse(
-                self._queue.popleft(), ShuttingDown("the service is shutting down"), "shutdown"
+                self._queue.pop_first(), ShuttingDown("the service is shutting down"), "shutdown"
             )
         self._filled.set()
         workers, self._workers = self._workers, []
         await asyncio.gather(*workers)
         self._executor.shutdown()
 
-    def _admit(self, count: int) -> None:
-        if len(self._queue) + count > self._max_queue:
-            self._drop_abandoned()
-        if len(self._queue) + count > self._max_queue:
+    def _admit(self, count: int, priority: Priority) -> None:
+        room = self._max_queue if priority < Priority.BULK else max(1, self._max_queue // 2)
+        if len(self._queue) + count > room:
+            for _ in range(self._queue.drop_done()):
+                self._observer.item_dropped("cancelled")
+        if len(self._queue) + count > room:
             wait = max(0.1, len(self._queue) * self._item_s / self._parallel)
             raise Overloaded(
-                f"{len(self._queue)} items wait and {count} more would exceed {self._max_queue}",
+                f"{len(self._queue)} items wait and {count} more would exceed {room}",
                 retry_after_s=wait,
             )
-
-    def _drop_abandoned(self) -> None:
-        kept = [entry for entry in self._queue if not entry.future.done()]
-        for _ in range(len(self._queue) - len(kept)):
-            self._observer.item_dropped("cancelled")
-        self._queue = deque(kept)
 
     def _refuse(self, entry: _Entry[T, R], error: AtpnError, reason: str) -> None:
         self._observer.item_dropped(reason)
@@ -184,7 +225,8 @@ class Batcher(Generic[T, R]):
         batch: list[_Entry[T, R]] = []
         now = time.monotonic()
         while self._queue and len(batch) < self._max_batch_size:
-            entry = self._queue.popleft()
+            last = len(batch) == self._max_batch_size - 1 > 0
+            entry = self._queue.pop_oldest() if last else self._queue.pop_first()
             if entry.future.done():
                 self._observer.item_dropped("cancelled")
             elif entry.deadline <= now:

@@ -31,6 +31,7 @@ class Core:
     batcher: Batcher[Image, Prediction]
     store: Store
     metrics: Metrics
+    image_threads: int
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     no_streams: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
@@ -114,7 +115,7 @@ async def run_core(
     metrics.model.info({"name": model.name, "version": model.version, "provider": network.provider})
     store = open_store(settings)
     log.info("model %s/%s on %s", model.name, model.version, network.provider)
-    with ThreadPoolExecutor(cores, "atpn-image") as image_threads:
+    with ThreadPoolExecutor(cores, "atpn-image") as threads:
         try:
             async with Batcher(
                 predict(network),
@@ -125,7 +126,9 @@ async def run_core(
                 observer=metrics,
             ) as batcher:
                 metrics.queue_faces.set_function(lambda: batcher.waiting)
-                aligner = Aligner(batcher, detector, image_threads, settings.max_pixels)
-                yield Core(settings, model, network.provider, aligner, batcher, store, metrics)
+                aligner = Aligner(batcher, detector, threads, settings.max_pixels)
+                yield Core(
+                    settings, model, network.provider, aligner, batcher, store, metrics, cores
+                )
         finally:
             await store.close()

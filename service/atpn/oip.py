@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from atpn import __version__
-from atpn.align import timeout_of, unless_gone
 from atpn.aligner import Prediction
 from atpn.batching import Done
 from atpn.core import Core
 from atpn.errors import InvalidRequest, NoSuchModel, ShuttingDown
 from atpn.geometry import CROP_SIZE, Image
+from atpn.requests import timeout_of, unless_gone
 from atpn.uploads import read_body
 
 router = APIRouter(prefix="/v2")

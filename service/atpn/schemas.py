@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from atpn.aligner import Aligned, Face
+from atpn.errors import AtpnError
 from atpn.geometry import Box
 from atpn.landmarks import subset
 
@@ -73,6 +74,29 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(description="stable; switch on this one")
     request_id: str | None = None
+
+
+class Failed(BaseModel):
+    """The place of an image that could not be answered."""
+
+    error: Problem
+
+
+class BatchAnswer(BaseModel):
+    """What /align/batch answers."""
+
+    results: list[Answer | Failed] = Field(description="one per image, in their order")
+
+
+def problem_payload(error: AtpnError) -> Payload:
+    """The members of an error's problem document that do not depend on a request."""
+    return {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+    }
 
 
 def box_payload(box: Box) -> list[float]:

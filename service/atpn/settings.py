@@ -70,6 +70,12 @@ class Settings(BaseSettings):
         default=256, ge=1, description="HTTP requests with an image in work at once; beyond it, 503"
     )
     max_body_bytes: int = Field(default=12 * MIB, ge=1024, description="largest request body")
+    max_batch_images: int = Field(
+        default=32, ge=1, le=1000, description="most images of one /align/batch"
+    )
+    max_batch_bytes: int = Field(
+        default=48 * MIB, ge=1024, description="largest body of /align/batch"
+    )
     max_pixels: int = Field(
         default=40_000_000, ge=1, description="most pixels of an image, by its header"
     )

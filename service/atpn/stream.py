@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from atpn import tracking
 from atpn.aligner import Aligned, Face, Prepared
+from atpn.batching import Priority
 from atpn.core import Core
 from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
 from atpn.geometry import Box, Image
@@ -106,7 +107,7 @@ class Stream:
         prepared = await core.aligner.prepare(data, self._rois)
         height, width = prepared.image.shape[:2]
         before = tracking.resized(self._state, width, height)
-        aligned = await core.aligner.align(prepared, timeout_s)
+        aligned = await core.aligner.align(prepared, timeout_s, Priority.LIVE)
         state = tracking.follow(before, seq, sightings(aligned.faces), self.rules)
         core.metrics.lost_tracks.inc(len(before.tracks) - len(state.tracks))
         kept = {t.track_id for t in state.tracks}
@@ -151,7 +152,7 @@ class Stream:
             return tracking.unclaimed(state, core.aligner.detect(picture), self.rules)
 
         prepared = await core.aligner.look_again(image, find)
-        return prepared, await core.aligner.align(prepared, max(0.0, left_s))
+        return prepared, await core.aligner.align(prepared, max(0.0, left_s), Priority.LIVE)
 
     def _save(self, state: State) -> None:
         """Write to the store after the answer; states that come meanwhile replace each other."""

@@ -4,7 +4,8 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,24 @@ async def read_upload(request: Request, max_bytes: int, max_boxes: int) -> Uploa
     )
 
 
+async def read_batch(request: Request, max_bytes: int, max_images: int) -> list[Upload]:
+    """The images of a form that repeats the file field ``image``, in their order."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise UnsupportedMediaType(
+            f"content type {kind or 'is missing'}; send multipart/form-data with a file field "
+            "'image' for each image"
+        )
+    async with _form(request, await read_body(request, max_bytes), max_images) as form:
+        unknown = sorted(set(form) - {"image"})
+        if unknown:
+            raise InvalidRequest(f"multipart body: unknown field {unknown[0]!r}; known is 'image'")
+        images = [_file(image) for image in form.getlist("image")]
+        if not images:
+            raise InvalidRequest("multipart body: the field 'image' is missing")
+        return [Upload(await image.read(), None) for image in images]
+
+
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """The body; TooLarge by its declared length, or as soon as more has arrived."""
     declared = request.headers.get("content-length", "0")
@@ -78,30 +97,44 @@ class _InMemoryParser(MultiPartParser):
             file.close()
 
 
-async def _from_form(request: Request, body: bytes, max_boxes: int) -> Upload:
+@asynccontextmanager
+async def _form(request: Request, body: bytes, max_files: int) -> AsyncIterator[FormData]:
+    """The parsed form, whole; its files are freed with the block."""
+
     async def chunks() -> AsyncGenerator[bytes, None]:
         yield body
 
     parser = _InMemoryParser(
-        request.headers, chunks(), max_files=1, max_fields=8, max_part_size=len(body) + 1
+        request.headers, chunks(), max_files=max_files, max_fields=8, max_part_size=len(body) + 1
     )
     try:
         form = await parser.parse()
-        image, boxes = _fields_of(form, parser.ended)
-        data = await image.read()
+        if not parser.ended:
+            raise InvalidRequest("multipart body: ends before its closing boundary")
+        yield form
     except (MultiPartException, KeyError) as error:
         raise InvalidRequest(f"multipart body: {error}") from None
     finally:
         parser.close()
+
+
+def _file(value: UploadFile | str) -> UploadFile:
+    if isinstance(value, str):
+        raise InvalidRequest("image: send it as a file, with a file name, not as a plain field")
+    return value
+
+
+async def _from_form(request: Request, body: bytes, max_boxes: int) -> Upload:
+    async with _form(request, body, max_files=1) as form:
+        image, boxes = _fields_of(form)
+        data = await image.read()
     if boxes is None:
         return Upload(data, None)
     return Upload(data, parse_boxes(_json(boxes.encode(), "boxes"), max_boxes))
 
 
-def _fields_of(form: FormData, ended: bool) -> tuple[UploadFile, str | None]:
-    """Image and boxes of a form that has no other fields and is not cut short."""
-    if not ended:
-        raise InvalidRequest("multipart body: ends before its closing boundary")
+def _fields_of(form: FormData) -> tuple[UploadFile, str | None]:
+    """Image and boxes of a form that has no other fields."""
     unknown = sorted(set(form) - {"image", "boxes"})
     if unknown:
         raise InvalidRequest(
@@ -112,12 +145,10 @@ def _fields_of(form: FormData, ended: bool) -> tuple[UploadFile, str | None]:
             raise InvalidRequest(f"multipart body: more than one field {name!r}")
     if "image" not in form:
         raise InvalidRequest("multipart body: the field 'image' is missing")
-    image, boxes = form["image"], form.get("boxes")
+    boxes = form.get("boxes")
     if isinstance(boxes, UploadFile):
         raise InvalidRequest("boxes: send a JSON list as a plain field, not a file")
-    if isinstance(image, str):
-        raise InvalidRequest("image: send it as a file, with a file name, not as a plain field")
-    return image, boxes
+    return _file(form["image"]), boxes
 
 
 def _from_json(body: bytes, max_boxes: int) -> Upload:

@@ -1,0 +1,105 @@
+"""One photograph, encoded, to the faces that a request wants to be told about."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from atpn.aligner import Aligned, Face, Find, Prepared
+from atpn.batching import Priority
+from atpn.core import Core
+from atpn.errors import DeadlineExceeded
+from atpn.geometry import Box, Image, roi_from_detection
+from atpn.schemas import Payload, face_payload, milliseconds
+from atpn.uploads import Upload, check_inside
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks to be told about each face."""
+
+    points: int | None
+    pose: bool
+    max_faces: int | None
+    min_confidence: float | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photograph's faces, and what it took to find them."""
+
+    image: Image
+    faces: list[Face]
+    decode_s: float
+    detect_s: float  # 0 where boxes were given
+    aligned: Aligned
+
+    @property
+    def ms(self) -> dict[str, float]:
+        """Where the time went, in milliseconds."""
+        return milliseconds(self.decode_s, self.detect_s, self.aligned)
+
+
+async def look(
+    core: Core, upload: Upload, wanted: Wanted, timeout_s: float, priority: Priority, route: str
+) -> Seen:
+    """Decode, find and align; everything that a client who hangs up no longer wants.
+
+    Raises what decoding, `check_inside` and the batcher raise, and DeadlineExceeded.
+    """
+    settings = core.settings
+    most = min(wanted.max_faces or settings.max_faces, settings.max_faces)
+    prepared, aligned = await _aligned(
+        core, upload, _finder(core, upload, most), timeout_s, priority
+    )
+    least = wanted.min_confidence
+    if least is None:
+        least = settings.min_confidence if upload.boxes is None else 0.0
+    faces = [f for f in aligned.faces if f.confidence >= least]
+    core.metrics.faces.labels(route).inc(len(faces))
+    if upload.boxes is None:
+        core.metrics.detections.labels(route).inc()
+    return Seen(
+        image=prepared.image,
+        faces=faces,
+        decode_s=prepared.decode_s,
+        detect_s=prepared.find_s if upload.boxes is None else 0.0,
+        aligned=aligned,
+    )
+
+
+async def _aligned(
+    core: Core, upload: Upload, find: Find, timeout_s: float, priority: Priority
+) -> tuple[Prepared, Aligned]:
+    deadline = time.monotonic() + timeout_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            prepared = await core.aligner.prepare(upload.data, find)
+            left_s = deadline - time.monotonic()
+            return prepared, await core.aligner.align(prepared, left_s, priority)
+    except TimeoutError:
+        raise DeadlineExceeded(f"not finished within {timeout_s:g} s") from None
+
+
+def _finder(core: Core, upload: Upload, most: int) -> Find:
+    """Where the ROIs come from: the given boxes, or the detector."""
+    boxes = upload.boxes
+    if boxes is None:
+        return lambda image: core.aligner.detect(image)[:most]
+
+    def given(image: Image) -> list[Box]:
+        height, width = image.shape[:2]
+        check_inside(boxes, width, height)
+        return [roi_from_detection(box) for box in boxes]
+
+    return given
+
+
+def answer_payload(core: Core, wanted: Wanted, seen: Seen) -> Payload:
+    """The body of an answer about one photograph."""
+    height, width = seen.image.shape[:2]
+    return {
+        "faces": [face_payload(f, wanted.points, wanted.pose) for f in seen.faces],
+        "image": {"width": width, "height": height},
+        "model": {"name": core.model.name, "version": core.model.version},
+        "ms": seen.ms,
+    }

@@ -1,0 +1,77 @@
+"""What several endpoints ask of an HTTP request: its deadline, its client, its wished format."""
+
+import asyncio
+import math
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+import msgpack
+from fastapi import Request, Response
+from pydantic_core import to_json
+
+from atpn.errors import ClientGone, InvalidRequest
+
+T = TypeVar("T")
+Payload = dict[str, Any]
+
+JSON, MSGPACK = "application/json", "application/msgpack"
+_PICTURES = ("image/jpeg", "image/png")
+_BY_NAME = {
+    JSON: JSON,
+    "application/*": JSON,
+    "*/*": JSON,
+    MSGPACK: MSGPACK,
+    "application/x-msgpack": MSGPACK,
+    "application/vnd.msgpack": MSGPACK,
+} | {kind: kind for kind in _PICTURES}
+
+
+def wished_type(accept: str, pictures: bool) -> str:
+    """The first media type of Accept that can be answered; JSON where none can."""
+    for part in accept.split(","):
+        kind = _BY_NAME.get(part.partition(";")[0].strip().lower())
+        if kind is not None and (pictures or kind not in _PICTURES):
+            return kind
+    return JSON
+
+
+def packed(payload: Payload, kind: str, headers: Mapping[str, str] | None = None) -> Response:
+    """``payload`` as JSON or msgpack."""
+    data = msgpack.packb(payload) if kind == MSGPACK else to_json(payload)
+    return Response(data, headers=dict(headers or {}), media_type=kind)
+
+
+def timeout_of(request: Request, most: float) -> float:
+    """Seconds until the answer is useless: X-Request-Timeout, at most the setting."""
+    text = request.headers.get("x-request-timeout")
+    if text is None:
+        return most
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:  # NaN too
+        raise InvalidRequest(f"X-Request-Timeout: a positive number of seconds, not {text!r}")
+    return min(seconds, most)
+
+
+async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
+    """The result of ``work``; ClientGone, and ``work`` cancelled, if the client hangs up.
+
+    The body must have been read: from then on the only message that can come is the end.
+    """
+    task = asyncio.create_task(work)
+    watch = asyncio.create_task(_hang_up(request))
+    try:
+        await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone("the client closed the connection")
+        return task.result()
+    finally:
+        for owned in (task, watch):
+            owned.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
