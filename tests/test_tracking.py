@@ -1,6 +1,7 @@
 """Tracking decisions on made-up sightings: who is kept, lost, found again, and under which id."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -32,14 +33,71 @@ def ids(state: State) -> list[int]:
 def test_a_confident_face_moves_its_region_to_where_its_landmarks_are() -> None:
     state = detected(State(seq=1), LEFT)
     state = tracking.follow(state, 2, [seen(square(110, 105, 82))], RULES)
-    assert state.tracks == (Track(1, square(110, 105, 82), seen=2),)
+    assert state.tracks == (Track(1, square(110, 105, 82), seen=2, vx=5.0, vy=2.5),)
 
 
 @pytest.mark.parametrize(("confidence", "kept"), [(0.7, True), (0.699, False)])
-def test_a_face_is_lost_below_the_papers_threshold(confidence: float, kept: bool) -> None:
-    state = detected(State(seq=1), LEFT)
-    state = tracking.follow(state, 2, [seen(LEFT, confidence)], RULES)
+def test_a_face_is_found_at_the_papers_threshold(confidence: float, kept: bool) -> None:
+    state = tracking.admit(State(seq=1), [LEFT], [seen(LEFT, confidence)], RULES)
     assert bool(state.tracks) is kept
+
+
+def test_a_face_that_was_sure_may_be_unsure_for_a_few_frames() -> None:
+    state = detected(State(seq=1), LEFT)
+    for seq in range(2, 2 + tracking.WEAK_FRAMES):
+        state = tracking.follow(state, seq, [seen(LEFT, 0.6)], RULES)
+        assert ids(state) == [1]
+    again = tracking.follow(state, 9, [seen(LEFT, 0.8)], RULES)
+    assert again.tracks[0].weak == 0
+    assert tracking.follow(state, 9, [seen(LEFT, 0.6)], RULES).tracks == ()
+
+
+def test_a_face_far_below_the_threshold_is_lost_at_once() -> None:
+    state = detected(State(seq=1), LEFT)
+    assert tracking.follow(state, 2, [seen(LEFT, 0.49)], RULES).tracks == ()
+
+
+def test_a_lost_face_is_taken_up_where_a_rung_of_the_ladder_shows_it() -> None:
+    before = detected(State(seq=1), LEFT)
+    state = tracking.follow(before, 2, [seen(LEFT, 0.2)], RULES)
+    rungs = tracking.ladder(before.tracks[0])
+    tries = [
+        seen(rung, confidence) for rung, confidence in zip(rungs, (0.3, 0.75, 0.9), strict=True)
+    ]
+    found, rung = tracking.recover(state, before.tracks[0], tries, RULES)
+    assert (ids(found), rung, found.lost) == ([1], 2, ())
+    assert found.tracks[0].roi == rungs[2]
+    assert found.tracks[0].generation == 1
+
+
+def test_no_rung_takes_up_a_face_that_is_too_unsure_or_somebody_elses() -> None:
+    before = detected(State(seq=1), LEFT, RIGHT)
+    state = tracking.follow(before, 2, [seen(LEFT, 0.2), seen(RIGHT)], RULES)
+    lost = before.tracks[0]
+    for tries in ([seen(LEFT, 0.69)] * 3, [seen(RIGHT, 0.99)] * 3):
+        assert tracking.recover(state, lost, tries, RULES) == (state, -1)
+
+
+def test_the_ladder_looks_wider_and_at_turned_heads() -> None:
+    wide, left, right = tracking.ladder(Track(1, LEFT, seen=1))
+    assert wide.width > LEFT.width
+    assert left.angle < 0 < right.angle
+    assert left.width == right.width == LEFT.width
+
+
+def test_the_detector_rests_longer_and_longer_while_it_finds_nothing() -> None:
+    state, looked = State(seq=1), []
+    for seq in range(1, 100):
+        before, state = state, tracking.follow(state, seq, [], RULES)
+        if tracking.wants_detection(before, state, RULES):
+            looked.append(seq)
+            state = detected(state)
+    gaps = [b - a for a, b in pairwise(looked)]
+    assert gaps[:3] == [1, 1, 1]
+    assert gaps == sorted(gaps)
+    assert max(gaps) == tracking.LONGEST_REST
+    found = detected(state, LEFT)
+    assert found.vain == 0
 
 
 def test_the_detector_looks_when_nothing_is_tracked() -> None:
@@ -108,11 +166,33 @@ def test_an_id_is_given_up_after_a_while_and_never_used_for_someone_else() -> No
     assert ids(detected(state, LEFT)) == [2]
 
 
-def test_two_tracks_that_ran_onto_one_face_become_the_older_one() -> None:
-    state = detected(State(seq=1), LEFT, RIGHT)
-    state = tracking.follow(state, 2, [seen(LEFT), seen(square(103, 100, 80))], RULES)
-    assert ids(state) == [1]
-    assert state.lost == ()
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_two_tracks_that_ran_onto_one_face_the_one_that_was_expected_there_stays(
+    swapped: bool,
+) -> None:
+    places = (RIGHT, LEFT) if swapped else (LEFT, RIGHT)
+    state = detected(State(seq=1), *places)
+    here = [seen(square(102, 100, 80)), seen(square(103, 100, 80))]
+    state = tracking.follow(state, 2, here, RULES)
+    assert ids(state) == [2 if swapped else 1]
+    assert [t.track_id for t in state.lost] == [1 if swapped else 2]
+
+
+def test_a_face_that_passes_behind_another_comes_out_with_its_own_id() -> None:
+    """Two faces walk through each other; for a while one is hidden and both regions see one."""
+    state = detected(State(seq=1), square(100, 100, 80), square(400, 100, 80))
+    for seq in range(2, 32):
+        x = 10.0 * (seq - 1)
+        front, behind = square(100 + x, 100, 80), square(400 - x, 100, 80)
+        hidden = front.iou(behind) > 0.2
+        tracked = {1: front, 2: front if hidden else behind}
+        sightings = [seen(tracked[t.track_id]) for t in state.tracks]
+        before, state = state, tracking.follow(state, seq, sightings, RULES)
+        if tracking.wants_detection(before, state, RULES):
+            state = detected(state, *([front] if hidden else [front, behind]))
+    places = {t.track_id: t.roi.centre[0] for t in state.tracks}
+    assert places == {1: 400.0, 2: 100.0}
+    assert {t.track_id: t.generation for t in state.tracks} == {1: 1, 2: 2}
 
 
 def test_crossing_faces_keep_their_ids() -> None:

@@ -19,8 +19,9 @@ from atpn.geometry import (
     crop_to_image,
     landmark_box,
     roi_from_detection,
-    roi_from_landmarks,
     rotation_from_euler,
+    turned_pose,
+    upright_roi,
 )
 from atpn.images import decode
 from atpn.inference import FaceNetwork
@@ -52,7 +53,7 @@ class Face:
     @property
     def next_roi(self) -> Box:
         """Where to look for this face in the next frame."""
-        return roi_from_landmarks(self.landmarks)
+        return upright_roi(self.landmarks)
 
     @property
     def rotation(self) -> NDArray[np.float64]:
@@ -77,6 +78,21 @@ class Aligned:
 
     faces: list[Face]
     timings: Timings
+
+
+#: A face is looked at again where the ROI overlaps the one its landmarks lead to by less than
+#: this, or is turned from it by more (radians). On the validation faces in ROIs as imprecise as
+#: a detector's that is 43 % of them, and NME falls from 4.20 to 4.08 %; on WFLW's, 4.71 to 4.36.
+ASKEW_IOU, ASKEW_ANGLE = 0.8, np.radians(8)
+#: A second look that is less sure of the face by more than this is not believed.
+DOUBT = 0.2
+
+
+def askew(face: Face) -> bool:
+    """Whether the network saw the face far from where tracking would have shown it."""
+    better = face.next_roi
+    turn = np.angle(np.exp(1j * (better.angle - face.roi.angle)))
+    return better.iou(face.roi) < ASKEW_IOU or bool(abs(turn) > ASKEW_ANGLE)
 
 
 def predict(network: FaceNetwork) -> Callable[[list[Image]], list[Prediction]]:
@@ -145,6 +161,23 @@ class Aligner:
         done = await self._batcher.submit(prepared.crops, timeout_s, priority)
         return faces_of(prepared.rois, done)
 
+    async def align_twice(
+        self, prepared: Prepared, timeout_s: float, priority: Priority
+    ) -> Aligned:
+        """As `align`, and a second look at each face that was askew in its ROI."""
+        first = await self.align(prepared, timeout_s, priority)
+        again = [i for i, face in enumerate(first.faces) if askew(face)]
+        if not again:
+            return first
+        rois = [first.faces[i].next_roi for i in again]
+        closer = await self.look_again(prepared.image, lambda _: rois)
+        second = await self.align(closer, timeout_s, priority)
+        faces = list(first.faces)
+        for i, face in zip(again, second.faces, strict=True):
+            if face.confidence >= faces[i].confidence - DOUBT:
+                faces[i] = face
+        return Aligned(faces, first.timings + second.timings)
+
     def _prepared(self, data: bytes, find: Find) -> Prepared:
         started = time.monotonic()
         image = decode(data, self._max_pixels)
@@ -170,7 +203,7 @@ def faces_of(rois: list[Box], done: list[Done[Prediction]]) -> Aligned:
             roi,
             crop_to_image(item.value.landmarks, roi),
             item.value.confidence,
-            item.value.pose,
+            turned_pose(item.value.pose, roi.angle),
         )
         for roi, item in zip(rois, done, strict=True)
     ]

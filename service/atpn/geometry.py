@@ -5,7 +5,7 @@ Rotation matrices use camera axes x right, y down, z away from the camera; ident
 that looks straight into the camera.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,17 +18,19 @@ CROP_SIZE = 112  # pixels; the network's input
 # Medians over 9300 training and validation faces that YuNet finds (spread of the side: 7 %).
 DETECTION_SCALE = 1.36  # ROI side / geometric mean of a detected box's sides
 DETECTION_DROP = 0.125  # of the box's height, from its centre down to the ROI's
+EYES, MOUTH = slice(60, 76), slice(76, 96)  # WFLW's landmark numbers
 MARGIN = 0.25  # of the landmark rectangle, added at each boundary (section 3.1)
 
 
 @dataclass(frozen=True)
 class Box:
-    """An axis-aligned rectangle in image pixels; may reach beyond the image."""
+    """A rectangle in image pixels, turned about its centre; may reach beyond the image."""
 
     x0: float
     y0: float
     x1: float
     y1: float
+    angle: float = 0.0  # radians clockwise
 
     @property
     def width(self) -> float:
@@ -40,8 +42,19 @@ class Box:
         """Pixels."""
         return self.y1 - self.y0
 
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """(x, y)."""
+        return np.array([self.x0 + self.x1, self.y0 + self.y1]) / 2
+
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """2x2: its columns are the rectangle's two sides as vectors."""
+        sin, cos = np.sin(self.angle), np.cos(self.angle)
+        return np.array([[cos, -sin], [sin, cos]]) * [self.width, self.height]
+
     def iou(self, other: "Box") -> float:
-        """Intersection over union, in [0, 1]."""
+        """Intersection over union in [0, 1], as if neither were turned."""
         w = min(self.x1, other.x1) - max(self.x0, other.x0)
         h = min(self.y1, other.y1) - max(self.y0, other.y0)
         if w <= 0 or h <= 0:
@@ -84,16 +97,30 @@ def roi_from_detection(box: Box) -> Box:
     return square((box.x0 + box.x1) / 2, cy, side)
 
 
+def upright_roi(points: Array) -> Box:
+    """The ROI of (98, 2) landmarks, turned so that the face stands upright in it.
+
+    As `roi_from_landmarks`, but the bounding rectangle is that of the upright face.
+    """
+    down = points[MOUTH].mean(0) - points[EYES].mean(0)
+    angle = float(np.arctan2(-down[0], down[1]))
+    sin, cos = np.sin(angle), np.cos(angle)
+    turn = np.array([[cos, sin], [-sin, cos]], np.float32)  # image to upright
+    low, high = (points @ turn.T).min(0), (points @ turn.T).max(0)
+    cx, cy = turn.T @ ((low + high) / 2)
+    side = float((high - low).max()) * (1 + 2 * MARGIN)
+    return replace(square(float(cx), float(cy), side), angle=angle)
+
+
 def crop_to_image(points: Array, roi: Box) -> Array:
     """(..., 2) from units of the crop's side to image pixels."""
-    scale = np.array([roi.width, roi.height], np.float32)
-    return points * scale + np.array([roi.x0, roi.y0], np.float32)
+    axes = roi.axes
+    return np.asarray(points @ axes.T + (roi.centre - axes.sum(1) / 2), np.float32)
 
 
 def image_to_crop(points: Array, roi: Box) -> Array:
     """(..., 2) from image pixels to units of the crop's side; inverse of `crop_to_image`."""
-    scale = np.array([roi.width, roi.height], np.float32)
-    return (points - np.array([roi.x0, roi.y0], np.float32)) / scale
+    return np.asarray((points - roi.centre) @ np.linalg.inv(roi.axes).T + 0.5, np.float32)
 
 
 def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
@@ -103,9 +130,11 @@ def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
     ones interpolated. Coordinates are pixel edges: (0, 0) is the image's corner.
     """
     height, width = image.shape[:2]
+    axes = roi.axes
     # Shrink by whole factors with area averaging first: only the covered part is touched.
-    x0, y0 = max(int(np.floor(roi.x0)) - 2, 0), max(int(np.floor(roi.y0)) - 2, 0)
-    x1, y1 = min(int(np.ceil(roi.x1)) + 2, width), min(int(np.ceil(roi.y1)) + 2, height)
+    reach = np.abs(axes).sum(1) / 2 + 2
+    x0, y0 = (int(v) for v in np.maximum(np.floor(roi.centre - reach), 0))
+    x1, y1 = (int(v) for v in np.minimum(np.ceil(roi.centre + reach), [width, height]))
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, 3), np.uint8)
     part = image[y0:y1, x0:x1]
@@ -118,11 +147,10 @@ def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
         part = shrunk.astype(np.uint8, copy=False)
     else:
         factor = 1
-    # Pixel centres: output pixel u samples roi.x0 + (u + 0.5) * width / size - 0.5.
-    sx, sy = roi.width / size / factor, roi.height / size / factor
-    tx = (roi.x0 - x0) / factor + sx / 2 - 0.5
-    ty = (roi.y0 - y0) / factor + sy / 2 - 0.5
-    matrix = np.array([[sx, 0, tx], [0, sy, ty]], np.float64)
+    # Pixel centres: output pixel (u, v) samples corner + axes (u + 0.5, v + 0.5) / size - 0.5.
+    step = axes / (size * factor)
+    corner = (roi.centre - axes.sum(1) / 2 - [x0, y0]) / factor
+    matrix = np.column_stack([step, corner + step.sum(1) / 2 - 0.5])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(part, matrix, (size, size), flags=flags).astype(np.uint8, copy=False)
 
@@ -144,3 +172,11 @@ def euler_from_rotation(matrix: NDArray[np.float64]) -> tuple[float, float, floa
     pitch = float(np.arctan2(matrix[1, 2], matrix[2, 2]))
     roll = float(np.arctan2(-matrix[0, 1], matrix[0, 0]))
     return yaw, pitch, roll
+
+
+def turned_pose(euler: Array, angle: float) -> Array:
+    """Yaw, pitch, roll (3,) seen in a crop that is turned by ``angle``, as the image shows them."""
+    if angle == 0.0:
+        return euler
+    matrix = rotation_from_euler(0, 0, angle) @ rotation_from_euler(*(float(a) for a in euler))
+    return np.array(euler_from_rotation(matrix), np.float32)

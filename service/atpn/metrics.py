@@ -66,6 +66,12 @@ class Metrics:
         self.lost_tracks = Counter(
             "atpn_lost_tracks", "Tracked faces that fell below the threshold", registry=registry
         )
+        self.retries = Counter(
+            "atpn_retries",
+            "Faces looked for in other ROIs before the detector was asked, by outcome",
+            ["outcome"],
+            registry=registry,
+        )
         self.resumes = Counter(
             "atpn_resumes", "Streams by how they began", ["state"], registry=registry
         )

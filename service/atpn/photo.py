@@ -75,7 +75,7 @@ async def _aligned(
         async with asyncio.timeout(timeout_s):
             prepared = await core.aligner.prepare(upload.data, find)
             left_s = deadline - time.monotonic()
-            return prepared, await core.aligner.align(prepared, left_s, priority)
+            return prepared, await core.aligner.align_twice(prepared, left_s, priority)
     except TimeoutError:
         raise DeadlineExceeded(f"not finished within {timeout_s:g} s") from None
 

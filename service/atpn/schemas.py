@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from atpn.aligner import Aligned, Face
 from atpn.errors import AtpnError
-from atpn.geometry import Box
+from atpn.geometry import Array, Box
 from atpn.landmarks import subset
 
 Payload = dict[str, Any]
@@ -104,9 +104,9 @@ def box_payload(box: Box) -> list[float]:
     return [round(v, 2) for v in (box.x0, box.y0, box.x1, box.y1)]
 
 
-def points_payload(face: Face, count: int) -> list[list[float]]:
-    """The 98, 68 or 5 points as [x, y] in hundredths of a pixel."""
-    points = subset(face.landmarks, count).astype(np.float64)
+def points_payload(landmarks: Array, count: int) -> list[list[float]]:
+    """98, 68 or 5 of (98, 2) landmarks as [x, y] in hundredths of a pixel."""
+    points = subset(landmarks, count).astype(np.float64)
     return points.round(2).tolist()  # type: ignore[no-any-return]
 
 
@@ -124,7 +124,7 @@ def face_payload(face: Face, points: int | None, pose: bool) -> Payload:
         "confidence": round(face.confidence, 4),
     }
     if points is not None:
-        payload["landmarks"] = points_payload(face, points)
+        payload["landmarks"] = points_payload(face.landmarks, points)
     if pose:
         payload["pose"] = pose_payload(face)
     return payload

@@ -100,6 +100,12 @@ class Settings(BaseSettings):
         le=1,
         description="face confidence at which a face is tracked on (paper, 3.4)",
     )
+    track_keep_threshold: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="a tracked face may fall to this confidence for up to 5 frames",
+    )
     track_max_faces: int = Field(default=4, ge=1, le=64, description="most faces of a stream")
     redetect_every: int = Field(
         default=30, ge=1, description="frames between searches for further faces of a stream"
@@ -112,6 +118,11 @@ class Settings(BaseSettings):
     )
     stream_idle_s: float = Field(
         default=300.0, gt=0, description="a stream without frames is closed after"
+    )
+    stream_max_age_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="a stream is asked to reconnect after, so that load spreads over new replicas",
     )
 
     redis_url: str | None = Field(

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 
 from atpn import tracking
-from atpn.aligner import Aligned, Face, Prepared
+from atpn.aligner import Aligned, Face, Prepared, Timings
 from atpn.batching import Priority
 from atpn.core import Core
 from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
@@ -27,7 +27,7 @@ class FrameResult:
 
     seq: int
     state: str  # detected, tracked, resumed, lost
-    faces: list[tuple[int, Face]]  # track id, face
+    faces: list[tuple[Track, Face]]
     width: int
     height: int
     decode_s: float
@@ -102,49 +102,66 @@ class Stream:
         """
         core, seq = self._core, self._state.seq + skipped + 1
         self._state = replace(self._state, seq=seq)
-        timeout_s = core.settings.request_timeout_s
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + core.settings.request_timeout_s
         prepared = await core.aligner.prepare(data, self._rois)
         height, width = prepared.image.shape[:2]
         before = tracking.resized(self._state, width, height)
-        aligned = await core.aligner.align(prepared, timeout_s, Priority.LIVE)
+        aligned = await self._align(prepared, deadline)
         state = tracking.follow(before, seq, sightings(aligned.faces), self.rules)
-        core.metrics.lost_tracks.inc(len(before.tracks) - len(state.tracks))
-        kept = {t.track_id for t in state.tracks}
-        faces = [
-            (t.track_id, f)
-            for t, f in zip(before.tracks, aligned.faces, strict=True)
-            if t.track_id in kept
-        ]
-        word = "resumed" if self._resumed and faces else "tracked"
-        detect_s, timings = 0.0, aligned.timings
+        faces = {t.track_id: f for t, f in zip(before.tracks, aligned.faces, strict=True)}
+        timings, detect_s = aligned.timings, 0.0
+        for track in missing(before, state):
+            state, face, more = await self._retry(prepared.image, state, track, deadline)
+            timings += more
+            if face is not None:
+                faces[track.track_id] = face
+        core.metrics.lost_tracks.inc(len(missing(before, state)))
+        word = "resumed" if self._resumed and state.tracks else "tracked"
         if tracking.wants_detection(before, state, self.rules):
-            again, found = await self._detect(prepared.image, state, deadline - time.monotonic())
+            again, found = await self._detect(prepared.image, state, deadline)
             after = tracking.admit(state, again.rois, sightings(found.faces), self.rules)
             newcomers = newly(state, after, found.faces)
             if newcomers:
                 word = "detected"
-            state, faces = after, faces + newcomers
+            state, faces = after, faces | newcomers
             detect_s, timings = again.find_s, timings + found.timings
         self._resumed = False
         self._state = state
         self._save(state)
+        shown = [(t, faces[t.track_id]) for t in state.tracks]
         return FrameResult(
             seq=seq,
-            state=word if faces else "lost",
-            faces=faces,
+            state=word if shown else "lost",
+            faces=shown,
             width=width,
             height=height,
             decode_s=prepared.decode_s,
             detect_s=detect_s,
-            aligned=Aligned([f for _, f in faces], timings),
+            aligned=Aligned([f for _, f in shown], timings),
         )
+
+    async def _align(self, prepared: Prepared, deadline: float) -> Aligned:
+        left_s = max(0.0, deadline - time.monotonic())
+        return await self._core.aligner.align(prepared, left_s, Priority.LIVE)
+
+    async def _retry(
+        self, image: Image, state: State, track: Track, deadline: float
+    ) -> tuple[State, Face | None, Timings]:
+        """Look for a track that this frame's ROI does not show in the ROIs of its ladder."""
+        rungs = tracking.ladder(track)
+        prepared = await self._core.aligner.look_again(image, lambda _: rungs)
+        aligned = await self._align(prepared, deadline)
+        state, rung = tracking.recover(state, track, sightings(aligned.faces), self.rules)
+        self._core.metrics.retries.labels("found" if rung >= 0 else "lost").inc()
+        return state, aligned.faces[rung] if rung >= 0 else None, aligned.timings
 
     def _rois(self, image: Image) -> list[Box]:
         height, width = image.shape[:2]
         return [t.roi for t in tracking.resized(self._state, width, height).tracks]
 
-    async def _detect(self, image: Image, state: State, left_s: float) -> tuple[Prepared, Aligned]:
+    async def _detect(
+        self, image: Image, state: State, deadline: float
+    ) -> tuple[Prepared, Aligned]:
         core = self._core
         core.metrics.detections.labels("/track").inc()
 
@@ -152,7 +169,7 @@ class Stream:
             return tracking.unclaimed(state, core.aligner.detect(picture), self.rules)
 
         prepared = await core.aligner.look_again(image, find)
-        return prepared, await core.aligner.align(prepared, max(0.0, left_s), Priority.LIVE)
+        return prepared, await self._align(prepared, deadline)
 
     def _save(self, state: State) -> None:
         """Write to the store after the answer; states that come meanwhile replace each other."""
@@ -181,9 +198,13 @@ class Stream:
             await self._saving
 
 
-def newly(before: State, after: State, found: list[Face]) -> list[tuple[int, Face]]:
-    """The faces behind the tracks that ``after`` has and ``before`` has not, with their ids."""
-    known = {t.track_id for t in before.tracks}
-    fresh: list[Track] = [t for t in after.tracks if t.track_id not in known]
+def missing(before: State, after: State) -> list[Track]:
+    """The tracks of ``before`` that ``after`` has no more."""
+    there = {t.track_id for t in after.tracks}
+    return [t for t in before.tracks if t.track_id not in there]
+
+
+def newly(before: State, after: State, found: list[Face]) -> dict[int, Face]:
+    """The faces behind the tracks that ``after`` has and ``before`` has not, by track id."""
     by_roi = {face.next_roi: face for face in found}
-    return [(t.track_id, by_roi[t.roi]) for t in fresh]
+    return {t.track_id: by_roi[t.roi] for t in missing(after, before)}

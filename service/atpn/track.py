@@ -8,10 +8,14 @@ message; the stream lives on.
 import asyncio
 import json
 import logging
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgpack
+import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -26,7 +30,8 @@ from atpn.errors import (
     TooManyStreams,
     Unauthorized,
 )
-from atpn.schemas import Payload, box_payload, face_payload, milliseconds
+from atpn.schemas import Payload, box_payload, face_payload, milliseconds, points_payload
+from atpn.smoothing import OneEuro
 from atpn.stream import FrameResult, Stream
 from atpn.tracking import Rules
 
@@ -34,7 +39,11 @@ log = logging.getLogger("atpn.track")
 
 router = APIRouter()
 
-SUBPROTOCOL = "atpn.v1.json"
+#: Subprotocol to encoder; the messages are the same. Without one, JSON.
+SUBPROTOCOLS: dict[str, Callable[[Payload], str | bytes]] = {
+    "atpn.v1.json": lambda payload: to_json(payload).decode(),
+    "atpn.v1.msgpack": msgpack.packb,
+}
 MAX_TEXT = 4096  # characters of a control message
 RESTART = 1012  # close codes of RFC 6455 and its registry
 GOING_AWAY = 1001
@@ -52,6 +61,7 @@ class Config(BaseModel):
     min_confidence: float | None = Field(None, ge=0, le=1)
     points: int | None = None
     include: list[str] | None = None
+    smoothing: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class View:
 
     points: int = 98
     pose: bool = True
+    smoothing: bool = False
 
 
 @dataclass
@@ -102,8 +113,9 @@ async def track(socket: WebSocket) -> None:
     """Serve one stream; see the module for the protocol."""
     core: Core = socket.app.state.core
     offered = socket.scope.get("subprotocols", [])
-    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    connection = Connection(socket, core)
+    chosen = next((name for name in offered if name in SUBPROTOCOLS), None)
+    await socket.accept(chosen)
+    connection = Connection(socket, core, SUBPROTOCOLS[chosen or "atpn.v1.json"])
     try:
         check_key(core.settings.api_key_hashes, socket.headers)
         if core.draining.is_set():
@@ -121,14 +133,23 @@ async def track(socket: WebSocket) -> None:
 class Connection:
     """One open WebSocket: a receiver that fills the mailbox and a loop that empties it."""
 
-    def __init__(self, socket: WebSocket, core: Core) -> None:
+    def __init__(
+        self, socket: WebSocket, core: Core, encode: Callable[[Payload], str | bytes]
+    ) -> None:
         self._socket = socket
         self._core = core
+        self._encode = encode
+        self._filters: dict[int, OneEuro] = {}  # by track id, of the faces in the last frame
         self._view = View()
         self._mailbox = Mailbox()
         self._arrived = asyncio.Event()
         settings = core.settings
-        rules = Rules(settings.track_max_faces, settings.track_threshold, settings.redetect_every)
+        rules = Rules(
+            settings.track_max_faces,
+            settings.track_threshold,
+            min(settings.track_keep_threshold, settings.track_threshold),
+            settings.redetect_every,
+        )
         self._stream = Stream(core, socket.query_params.get("token"), rules)
 
     async def refuse(self, error: AtpnError) -> None:
@@ -145,6 +166,7 @@ class Connection:
             asyncio.create_task(self._receive(), name="receive"),
             asyncio.create_task(self._answer(), name="answer"),
             asyncio.create_task(self._drain(), name="drain"),
+            asyncio.create_task(self._grow_old(), name="grow old"),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -237,11 +259,14 @@ class Connection:
         if config.max_faces is not None:
             rules = replace(rules, max_faces=min(config.max_faces, most))
         if config.min_confidence is not None:
-            rules = replace(rules, threshold=config.min_confidence)
+            keep = min(self._core.settings.track_keep_threshold, config.min_confidence)
+            rules = replace(rules, threshold=config.min_confidence, keep_threshold=keep)
         if config.points is not None:
             view = replace(view, points=config.points)
         if config.include is not None:
             view = replace(view, pose="pose" in config.include)
+        if config.smoothing is not None:
+            view = replace(view, smoothing=config.smoothing)
         self._stream.rules, self._view = rules, view
 
     async def _answer(self) -> None:
@@ -263,11 +288,28 @@ class Connection:
             else:
                 self._core.metrics.frames.labels(result.state).inc()
                 self._core.metrics.faces.labels("/track").inc(len(result.faces))
-                await self._send(frame_payload(result, skipped, self._view))
+                payload = frame_payload(result, skipped, self._view)
+                if self._view.smoothing:
+                    self._smooth(result, payload)
+                await self._send(payload)
+
+    def _smooth(self, result: FrameResult, payload: Payload) -> None:
+        """Add ``smoothed`` to each face, and forget the filters of faces that are gone."""
+        now = time.monotonic()
+        known, self._filters = self._filters, {}
+        for (tracked, face), fields in zip(result.faces, payload["faces"], strict=True):
+            smooth = known.get(tracked.track_id) or OneEuro()
+            self._filters[tracked.track_id] = smooth
+            points = smooth(face.landmarks, face.roi.width, now)
+            fields["smoothed"] = points_payload(points, self._view.points)
 
     async def _drain(self) -> None:
         await self._core.draining.wait()
         await self._goodbye("shutting_down", RESTART)
+
+    async def _grow_old(self) -> None:
+        await asyncio.sleep(self._core.settings.stream_max_age_s)
+        await self._goodbye("reconnect", RESTART)
 
     async def _goodbye(self, reason: str, code: int) -> None:
         await self._send({"type": "closing", "reason": reason, "token": self._stream.token})
@@ -281,7 +323,11 @@ class Connection:
 
     async def _send(self, payload: Payload) -> None:
         try:
-            await self._socket.send_text(to_json(payload).decode())
+            data = self._encode(payload)
+            if isinstance(data, str):
+                await self._socket.send_text(data)
+            else:
+                await self._socket.send_bytes(data)
         except (RuntimeError, OSError) as error:  # closed while we answered
             raise WebSocketDisconnect(1006) from error
 
@@ -303,9 +349,14 @@ def frame_payload(result: FrameResult, skipped: int, view: View) -> Payload:
         "dropped": skipped,
         "image": {"width": result.width, "height": result.height},
         "faces": [
-            {"track_id": track_id, "roi": box_payload(face.roi)}
+            {
+                "track_id": tracked.track_id,
+                "generation": tracked.generation,
+                "roi": box_payload(face.roi),
+                "roi_angle": round(float(np.degrees(face.roi.angle)), 2),
+            }
             | face_payload(face, view.points, view.pose)
-            for track_id, face in result.faces
+            for tracked, face in result.faces
         ],
         "ms": milliseconds(result.decode_s, result.detect_s, result.aligned),
     }

@@ -2,18 +2,28 @@
 
 Section 3.4 of the paper: a face whose confidence is at least the threshold (0.7) gives the next
 frame's ROI by its landmarks; below it the face is lost, and a detector looks for it again.
+Ours: a face that was sure may be unsure for a few frames; before the detector is asked, a lost
+face is looked for in other ROIs around the last; and the detector rests while it finds nothing.
 """
 
 import json
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from atpn.errors import InvalidRequest
-from atpn.geometry import Box
+from atpn.geometry import Box, square
 
-VERSION = 1  # of the serialised state
+VERSION = 2  # of the serialised state
 
+WEAK_FRAMES = 5  # a face may be unsure for so many frames in a row
+REST_AFTER = 3  # searches in vain until the detector begins to rest
+LONGEST_REST = 16  # frames
+SEARCHED_FOR, SEARCH_EVERY = 30, 5  # frames after a loss while other faces are tracked
+LARGER, TURNED = 1.5, 0.6  # the retry ladder: of the ROI's side; radians
 SAME_FACE_IOU = 0.5  # two ROIs that overlap more show one face
-RETURNING_IOU = 0.2  # a detection that overlaps a lost face's last ROI more is that face
+RETURNING = 1.0  # a detection nearer (in ROI sides) to where a lost face should be is that face
 FORGET_AFTER = 90  # frames until a lost face's id is given up
 
 
@@ -23,6 +33,7 @@ class Rules:
 
     max_faces: int = 4
     threshold: float = 0.7
+    keep_threshold: float = 0.5  # for WEAK_FRAMES; not above ``threshold``
     redetect_every: int = 30
 
 
@@ -33,6 +44,28 @@ class Track:
     track_id: int
     roi: Box
     seen: int  # seq of the last frame that showed it
+    generation: int = 1  # how often it was found
+    weak: int = 0  # frames in a row below the threshold
+    vx: float = 0.0  # smoothed motion of the ROI's centre, pixels a frame
+    vy: float = 0.0
+
+    def expected(self, seq: int) -> NDArray[np.float64]:
+        """Where frame ``seq`` should show the centre: (x, y); motion fades in a few frames."""
+        frames = min(seq - self.seen, 10)
+        motion: NDArray[np.float64] = np.array([self.vx, self.vy]) * frames
+        return self.roi.centre + motion
+
+    def moved(self, roi: Box, seq: int, weak: int) -> "Track":
+        """The track after frame ``seq`` showed it at ``roi``."""
+        vx, vy = (roi.centre - self.roi.centre) / max(1, seq - self.seen)
+        return replace(
+            self,
+            roi=roi,
+            seen=seq,
+            weak=weak,
+            vx=0.5 * (self.vx + float(vx)),
+            vy=0.5 * (self.vy + float(vy)),
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +77,7 @@ class State:
     height: int = 0
     next_id: int = 1
     detected: int = 0  # seq of the last frame that the detector saw
+    vain: int = 0  # searches in a row that found nothing
     tracks: tuple[Track, ...] = ()
     lost: tuple[Track, ...] = ()
 
@@ -65,7 +99,8 @@ def resized(state: State, width: int, height: int) -> State:
 
     def scaled(track: Track) -> Track:
         b = track.roi
-        return replace(track, roi=Box(b.x0 * sx, b.y0 * sy, b.x1 * sx, b.y1 * sy))
+        roi = Box(b.x0 * sx, b.y0 * sy, b.x1 * sx, b.y1 * sy, b.angle)
+        return replace(track, roi=roi, vx=track.vx * sx, vy=track.vy * sy)
 
     return replace(
         state,
@@ -80,25 +115,70 @@ def follow(state: State, seq: int, sightings: list[Sighting], rules: Rules) -> S
     """Frame ``seq`` seen through the ROIs of ``state.tracks``: keep, move or lose each.
 
     ``sightings`` belong to ``state.tracks`` in order. Of two tracks that ran onto one face the
-    older (lower id) stays; the other is given up for good.
+    one stays that was expected there; the other is lost, and expected where its motion leads.
     """
-    kept: list[Track] = []
+    kept: list[tuple[Track, Track]] = []  # before and after
     lost = [t for t in state.lost if seq - t.seen <= FORGET_AFTER]
     for track, sighting in zip(state.tracks, sightings, strict=True):
-        moved = replace(track, roi=sighting.next_roi, seen=seq)
-        if sighting.confidence < rules.threshold:
+        weak = 0 if sighting.confidence >= rules.threshold else track.weak + 1
+        if weak and (sighting.confidence < rules.keep_threshold or weak > WEAK_FRAMES):
             lost.append(track)
-        elif all(moved.roi.iou(other.roi) <= SAME_FACE_IOU for other in kept):
-            kept.append(moved)
-    return replace(state, seq=seq, tracks=tuple(kept), lost=tuple(lost))
+            continue
+        pair = (track, track.moved(sighting.next_roi, seq, weak))
+        rival = next((p for p in kept if p[1].roi.iou(pair[1].roi) > SAME_FACE_IOU), None)
+        if rival is None:
+            kept.append(pair)
+        elif _surprise(*rival) <= _surprise(*pair):
+            lost.append(track)
+        else:
+            kept[kept.index(rival)] = pair
+            lost.append(rival[0])
+    return replace(state, seq=seq, tracks=tuple(after for _, after in kept), lost=tuple(lost))
+
+
+def _surprise(before: Track, after: Track) -> float:
+    """Pixels between where a face was expected and where it was seen."""
+    return float(np.linalg.norm(after.roi.centre - before.expected(after.seen)))
+
+
+def ladder(track: Track) -> list[Box]:
+    """ROIs in which to look for a face that the last one no longer shows."""
+    roi = track.roi
+    side = roi.width
+    cx, cy = roi.centre
+    wide = replace(square(float(cx), float(cy), side * LARGER), angle=roi.angle)
+    turned = [replace(roi, angle=roi.angle + turn) for turn in (-TURNED, TURNED)]
+    return [wide, *turned]
+
+
+def recover(state: State, track: Track, tries: list[Sighting], rules: Rules) -> tuple[State, int]:
+    """Take up a track that was lost in this very frame, if a rung of its `ladder` shows it.
+
+    ``tries`` belong to the rungs in order. Answers the state and the rung's number, or -1.
+    """
+    best = max(range(len(tries)), key=lambda i: tries[i].confidence)
+    found = tries[best]
+    others = (t.roi.iou(found.next_roi) <= SAME_FACE_IOU for t in state.tracks)
+    if found.confidence < rules.threshold or not all(others):
+        return state, -1
+    tracks = (*state.tracks, track.moved(found.next_roi, state.seq, 0))
+    lost = tuple(t for t in state.lost if t.track_id != track.track_id)
+    return replace(state, tracks=tracks, lost=lost), best
 
 
 def wants_detection(before: State, after: State, rules: Rules) -> bool:
-    """Whether the detector should look at this frame: none found, one lost, or time to look."""
-    if not after.tracks or len(after.tracks) < len(before.tracks):
+    """Whether the detector should look at this frame: a face was lost, none is there, or it is
+    time to look for more. While it finds nothing it rests for longer and longer.
+    """
+    since = after.seq - after.detected
+    if len(after.tracks) < len(before.tracks):
         return True
-    room = len(after.tracks) < rules.max_faces
-    return room and after.seq - after.detected >= rules.redetect_every
+    if not after.tracks:
+        return since >= min(2 ** max(0, after.vain - REST_AFTER), LONGEST_REST)
+    missed = any(after.seq - t.seen <= SEARCHED_FOR for t in after.lost)
+    every = min(rules.redetect_every, SEARCH_EVERY) if missed else rules.redetect_every
+    room: bool = len(after.tracks) < rules.max_faces
+    return room and since >= every
 
 
 def unclaimed(state: State, candidates: list[Box], rules: Rules) -> list[Box]:
@@ -123,16 +203,29 @@ def admit(state: State, rois: list[Box], sightings: list[Sighting], rules: Rules
             continue
         if any(sighting.next_roi.iou(t.roi) > SAME_FACE_IOU for t in tracks):
             continue
-        returning = max(lost, key=lambda t: t.roi.iou(roi), default=None)
-        if returning is not None and returning.roi.iou(roi) > RETURNING_IOU:
+        returning = min(lost, key=lambda t: _distance(t, roi, state.seq), default=None)
+        if returning is not None and _distance(returning, roi, state.seq) < RETURNING:
             lost.remove(returning)
-            track_id = returning.track_id
+            generation = returning.generation + 1
+            tracks.append(Track(returning.track_id, sighting.next_roi, state.seq, generation))
         else:
-            track_id, next_id = next_id, next_id + 1
-        tracks.append(Track(track_id, sighting.next_roi, state.seq))
+            tracks.append(Track(next_id, sighting.next_roi, state.seq))
+            next_id += 1
+    vain = state.vain + 1 if not tracks else 0
     return replace(
-        state, tracks=tuple(tracks), lost=tuple(lost), next_id=next_id, detected=state.seq
+        state,
+        tracks=tuple(tracks),
+        lost=tuple(lost),
+        next_id=next_id,
+        detected=state.seq,
+        vain=vain,
     )
+
+
+def _distance(track: Track, roi: Box, seq: int) -> float:
+    """From where a lost face is expected to a ROI, in sides of the larger of the two."""
+    side = max(track.roi.width, roi.width, 1e-6)
+    return float(np.linalg.norm(track.expected(seq) - roi.centre)) / side
 
 
 def to_bytes(state: State) -> bytes:
@@ -141,7 +234,8 @@ def to_bytes(state: State) -> bytes:
     def packed(track: Track) -> list[float]:
         b = track.roi
         edges = (round(v, 2) for v in (b.x0, b.y0, b.x1, b.y1))
-        return [track.track_id, track.seen, *edges]
+        motion = (round(b.angle, 4), round(track.vx, 2), round(track.vy, 2))
+        return [track.track_id, track.seen, *edges, *motion, track.generation, track.weak]
 
     fields = {
         "v": VERSION,
@@ -149,6 +243,7 @@ def to_bytes(state: State) -> bytes:
         "size": [state.width, state.height],
         "next": state.next_id,
         "detected": state.detected,
+        "vain": state.vain,
         "tracks": [packed(t) for t in state.tracks],
         "lost": [packed(t) for t in state.lost],
     }
@@ -159,7 +254,9 @@ def from_bytes(data: bytes) -> State:
     """Inverse of `to_bytes`; InvalidRequest for another version or damaged data."""
 
     def unpacked(values: list[float]) -> Track:
-        return Track(int(values[0]), Box(*map(float, values[2:6])), int(values[1]))
+        track_id, seen, x0, y0, x1, y1, angle, vx, vy, generation, weak = map(float, values)
+        roi = Box(x0, y0, x1, y1, angle)
+        return Track(int(track_id), roi, int(seen), int(generation), int(weak), vx, vy)
 
     try:
         fields = json.loads(data)
@@ -171,6 +268,7 @@ def from_bytes(data: bytes) -> State:
             height=int(fields["size"][1]),
             next_id=int(fields["next"]),
             detected=int(fields["detected"]),
+            vain=int(fields["vain"]),
             tracks=tuple(unpacked(t) for t in fields["tracks"]),
             lost=tuple(unpacked(t) for t in fields["lost"]),
         )
