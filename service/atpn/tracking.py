@@ -174,11 +174,11 @@ def wants_detection(before: State, after: State, rules: Rules) -> bool:
     if len(after.tracks) < len(before.tracks):
         return True
     if not after.tracks:
-        return since >= min(2 ** max(0, after.vain - REST_AFTER), LONGEST_REST)
+        rest = 1 << min(max(0, after.vain - REST_AFTER), LONGEST_REST.bit_length())
+        return since >= min(rest, LONGEST_REST)
     missed = any(after.seq - t.seen <= SEARCHED_FOR for t in after.lost)
     every = min(rules.redetect_every, SEARCH_EVERY) if missed else rules.redetect_every
-    room: bool = len(after.tracks) < rules.max_faces
-    return room and since >= every
+    return len(after.tracks) < rules.max_faces and since >= every
 
 
 def unclaimed(state: State, candidates: list[Box], rules: Rules) -> list[Box]:
