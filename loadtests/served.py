@@ -99,7 +99,7 @@ def service() -> Iterator[Served]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = {"HOST": "127.0.0.1", "PORT": f"{port}", "DEVICE": "cpu", "LOG_LEVEL": "warning"}
-    settings["API_KEY_HASHES"] = "[]"
+    settings |= {"API_KEY_HASHES": "[]", "SECOND_LOOK": "false"}  # as bare session.run looks once
     environment = os.environ | {f"ATPN_{name}": value for name, value in settings.items()}
     process = subprocess.Popen([sys.executable, "-m", "atpn", "serve"], env=environment)
     try:

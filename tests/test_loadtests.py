@@ -28,11 +28,15 @@ def test_one_run_prints_all_figures_and_every_answer_was_a_face(
     figures = result["core"] | result["jpeg"] | result["overhead"]
     for name in ("E_core", "E_jpeg", "E_jpeg_cpu", "O1"):
         assert f"| {name} |" in printed
-        assert figures[name if name != "O1" else "O1_ms"]["median"] > 0
+    for name in ("E_core", "E_jpeg", "E_jpeg_cpu"):
+        assert figures[name]["median"] > 0
     assert "client shares the cores" in printed
     assert figures["answers"] >= figures["connections"]
-    assert all(math.isfinite(n) and n >= 0 for n in numbers(result))
-    assert set(figures["parts_ms"]) == {"decode", "queue", "inference", "rest"}
+    # A difference of two times, so short a measurement can have it the wrong way round.
+    assert math.isfinite(figures.pop("O1_ms")["median"])
+    assert math.isfinite(figures["parts_ms"].pop("rest"))
+    assert all(math.isfinite(n) and n >= 0 for n in numbers(figures))
+    assert set(figures["parts_ms"]) == {"decode", "queue", "inference"}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     413: {**_PROBLEM, "description": "More bytes or pixels than the limit"},
     415: {**_PROBLEM, "description": "Content type or image format that is not read"},
     422: {**_PROBLEM, "description": "Damaged image, bad box or parameter"},
+    429: {**_PROBLEM, "description": "Over the rate limit (see Retry-After)"},
     503: {**_PROBLEM, "description": "Queue full (see Retry-After) or shutting down"},
     504: {**_PROBLEM, "description": "Deadline passed"},
 }
@@ -151,6 +152,8 @@ async def align_batch(
     timeout_s = timeout_of(request, settings.request_timeout_s)
     with core.open_request():
         uploads = await read_batch(request, settings.max_batch_bytes, settings.max_batch_images)
+        if len(uploads) > 1:  # one is paid for
+            core.limiter.take(request.state.client, len(uploads) - 1)
         results = await unless_gone(request, look_at_all(core, uploads, wanted, timeout_s))
     return packed({"results": results}, wished_type(request.headers.get("accept", ""), False))
 

@@ -11,18 +11,21 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atpn import __version__, align, oip, ops, track
 from atpn.auth import check_key
 from atpn.core import Core, open_core
-from atpn.errors import AtpnError, InvalidRequest, Unauthorized
+from atpn.errors import AtpnError, InvalidRequest, RateLimited, Unauthorized
 from atpn.metrics import Metrics
 from atpn.schemas import problem_payload
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn.http")
 
+CORS_HEADERS = ["X-API-Key", "X-Request-ID", "X-Request-Timeout"]
 OPEN_PATHS = frozenset(["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"])
 
 
@@ -48,6 +51,14 @@ def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
     for module in (align, track, oip, ops):
         app.include_router(module.router)
     app.add_middleware(Observed)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", *CORS_HEADERS],
+            expose_headers=["Retry-After", "Server-Timing", *CORS_HEADERS],
+        )
     app.add_exception_handler(AtpnError, on_error)
     app.add_exception_handler(HTTPException, on_error)
     app.add_exception_handler(RequestValidationError, on_error)
@@ -94,11 +105,19 @@ class Observed:
         core: Core = request.app.state.core
         try:
             if request.scope["path"] not in OPEN_PATHS:
-                check_key(core.settings.api_key_hashes, request.headers)
-        except Unauthorized as error:
+                key = check_key(core.settings.api_key_hashes, request.headers)
+                request.state.client = client_of(request, key)
+                if request.method == "POST":
+                    core.limiter.take(request.state.client)
+        except (Unauthorized, RateLimited) as error:
             await problem(request, error)(request.scope, request.receive, send)
         else:
             await self._app(request.scope, request.receive, send)
+
+
+def client_of(connection: HTTPConnection, key: str | None) -> str:
+    """Who is limited: the holder of a key, else an address."""
+    return key or (connection.client.host if connection.client else "unknown")
 
 
 def request_id_of(request: Request) -> str:

@@ -1,20 +1,21 @@
-"""API keys: accepted ones are known by their SHA-256 digest only."""
+"""Who may use the service: API keys, known by their SHA-256 digest only, and browsers' origins."""
 
 import hashlib
 import hmac
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
-from atpn.errors import Unauthorized
+from atpn.errors import ForbiddenOrigin, Unauthorized
 
 
-def check_key(accepted: list[str], headers: Mapping[str, str]) -> None:
-    """Unauthorized unless no keys are set or the request carries one of them.
+def check_key(accepted: list[str], headers: Mapping[str, str]) -> str | None:
+    """The start of the key's digest; None where no keys are set, Unauthorized without one of them.
 
     The key comes as ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``. All digests are
     compared, each in constant time.
     """
     if not accepted:
-        return
+        return None
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         key = headers.get("x-api-key", "")
@@ -22,3 +23,17 @@ def check_key(accepted: list[str], headers: Mapping[str, str]) -> None:
     matches = [hmac.compare_digest(digest, known.lower()) for known in accepted]
     if not any(matches):
         raise Unauthorized("send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+    return digest[:16]
+
+
+def check_origin(allowed: list[str], headers: Mapping[str, str]) -> None:
+    """ForbiddenOrigin for a browser's page of another site, unless its origin is allowed.
+
+    Browsers do not keep pages from opening WebSockets to other sites: the server has to. Other
+    clients send no Origin.
+    """
+    origin = headers.get("origin")
+    if origin is None or origin in allowed or "*" in allowed:
+        return
+    if urlsplit(origin).netloc != headers.get("host"):
+        raise ForbiddenOrigin(f"pages of {origin} may not open streams: see ATPN_CORS_ORIGINS")

@@ -47,6 +47,9 @@ class Observer(Protocol):
     def item_dropped(self, reason: str) -> None:
         """An item left the queue without being run: cancelled, deadline or shutdown."""
 
+    def queue_is(self, length: int) -> None:
+        """So many items wait now."""
+
 
 class Silent:
     """An observer that ignores everything."""
@@ -58,6 +61,9 @@ class Silent:
         """Ignore."""
 
     def item_dropped(self, reason: str) -> None:
+        """Ignore."""
+
+    def queue_is(self, length: int) -> None:
         """Ignore."""
 
 
@@ -178,6 +184,7 @@ class Batcher(Generic[T, R]):
             _Entry(item, deadline, priority, loop.create_future()) for item in items
         ]
         self._queue.extend(entries)
+        self._observer.queue_is(len(self._queue))
         self._filled.set()
         try:
             async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
@@ -247,6 +254,7 @@ class Batcher(Generic[T, R]):
             if self._max_wait_s and len(self._queue) < self._max_batch_size:
                 await asyncio.sleep(self._max_wait_s)
             batch = self._next_batch()
+            self._observer.queue_is(len(self._queue))
             if batch:
                 await self._run_batch(batch)
 

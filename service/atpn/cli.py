@@ -23,21 +23,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parser().parse_args(arguments).command
     try:
         if command == "serve":
-            run_server()
-        else:
-            list_models()
+            return run_server()
+        list_models()
     except ConfigurationError as error:
         print(f"atpn: {error}", file=sys.stderr)  # noqa: T201 - a command speaks to its user
         return 2
     return 0
 
 
-def run_server() -> None:
-    """``atpn serve``."""
-    from atpn.server import serve  # noqa: PLC0415 - other commands need no web framework
-    from atpn.settings import load_settings  # noqa: PLC0415
+def run_server() -> int:
+    """``atpn serve``; the exit code."""
+    from atpn.settings import load_settings  # noqa: PLC0415 - other commands need no web framework
+    from atpn.workers import serve  # noqa: PLC0415
 
-    serve(load_settings())
+    return serve(load_settings())
 
 
 def list_models() -> None:

@@ -13,6 +13,7 @@ from atpn.detection import Detector
 from atpn.errors import Overloaded, StoreUnavailable
 from atpn.geometry import Image
 from atpn.inference import FaceNetwork, ModelFile, available_cores, find_model, shipped_models
+from atpn.limits import RateLimiter
 from atpn.metrics import Metrics
 from atpn.sessions import MemoryStore, RedisStore, Store
 from atpn.settings import Settings
@@ -32,6 +33,7 @@ class Core:
     store: Store
     metrics: Metrics
     image_threads: int
+    limiter: RateLimiter
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     no_streams: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
@@ -108,11 +110,11 @@ async def run_core(
 ) -> AsyncIterator[Core]:
     """Start the batcher and the threads around loaded models, connect the store; close them."""
     model = network.model
-    cores = settings.threads or available_cores()
+    cores = settings.threads or max(1, available_cores() // settings.workers)
     # On the CPU several runs on one thread each finish more faces than one run on all threads.
     parallel = cores if network.provider == "CPUExecutionProvider" else 1
     metrics = Metrics()
-    metrics.model.info({"name": model.name, "version": model.version, "provider": network.provider})
+    metrics.model.labels(model.name, model.version, network.provider).set(1)
     store = open_store(settings)
     log.info("model %s/%s on %s", model.name, model.version, network.provider)
     with ThreadPoolExecutor(cores, "atpn-image") as threads:
@@ -125,10 +127,18 @@ async def run_core(
                 parallel=parallel,
                 observer=metrics,
             ) as batcher:
-                metrics.queue_faces.set_function(lambda: batcher.waiting)
                 aligner = Aligner(batcher, detector, threads, settings.max_pixels)
+                limiter = RateLimiter(settings.rate_limit_per_s, settings.rate_limit_burst)
                 yield Core(
-                    settings, model, network.provider, aligner, batcher, store, metrics, cores
+                    settings,
+                    model,
+                    network.provider,
+                    aligner,
+                    batcher,
+                    store,
+                    metrics,
+                    cores,
+                    limiter,
                 )
         finally:
             await store.close()

@@ -86,6 +86,18 @@ class Unauthorized(AtpnError):
     status, code, title = 401, "unauthorized", "Missing or wrong API key"
 
 
+class RateLimited(AtpnError):
+    """A client asks for more than its share."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+
+class ForbiddenOrigin(AtpnError):
+    """A browser's page of another site, which is not allowed to use this service."""
+
+    status, code, title = 403, "forbidden_origin", "Origin not allowed"
+
+
 class ClientGone(AtpnError):
     """The client hung up before its answer; nobody reads this one, but it is counted."""
 

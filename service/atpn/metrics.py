@@ -1,6 +1,13 @@
-"""What the service counts, as Prometheus metrics in a registry of its own."""
+"""What the service counts, as Prometheus metrics in a registry of its own.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+Where several workers share a port, PROMETHEUS_MULTIPROC_DIR is set, each keeps its figures in
+files there, and whichever is scraped adds them up.
+"""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -52,8 +59,18 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
-        self.queue_faces = Gauge("atpn_queue_faces", "Faces in the queue", registry=registry)
-        self.streams = Gauge("atpn_streams", "Open /track connections", registry=registry)
+        self.queue_faces = Gauge(
+            "atpn_queue_faces",
+            "Faces in the queue",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.streams = Gauge(
+            "atpn_streams",
+            "Open /track connections",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.frames = Counter(
             "atpn_frames", "Frames of streams by outcome", ["state"], registry=registry
         )
@@ -86,7 +103,13 @@ class Metrics:
             "States refused because a newer frame was stored",
             registry=registry,
         )
-        self.model = Info("atpn_model", "Model and execution provider in use", registry=registry)
+        self.model = Gauge(
+            "atpn_model_info",
+            "Model and execution provider in use",
+            ["name", "version", "provider"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
 
     def batch_ran(self, size: int, seconds: float) -> None:
         """See `batching.Observer`."""
@@ -101,6 +124,14 @@ class Metrics:
         """See `batching.Observer`."""
         self.dropped.labels(reason).inc()
 
+    def queue_is(self, length: int) -> None:
+        """See `batching.Observer`."""
+        self.queue_faces.set(length)
+
     def render(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self.registry)
+        """The text that Prometheus scrapes; of all workers, where there are several."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -75,7 +75,8 @@ async def _aligned(
         async with asyncio.timeout(timeout_s):
             prepared = await core.aligner.prepare(upload.data, find)
             left_s = deadline - time.monotonic()
-            return prepared, await core.aligner.align_twice(prepared, left_s, priority)
+            look = core.aligner.align_twice if core.settings.second_look else core.aligner.align
+            return prepared, await look(prepared, left_s, priority)
     except TimeoutError:
         raise DeadlineExceeded(f"not finished within {timeout_s:g} s") from None
 

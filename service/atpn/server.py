@@ -76,8 +76,8 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True  # and not as if killed: the process ends with 0
 
 
-def serve(settings: Settings) -> None:
-    """Run the service until it is told to stop."""
+def serve(settings: Settings, listener: socket.socket | None = None) -> None:
+    """Run the service in this process until it is told to stop."""
     set_up_logging(settings)
     config = uvicorn.Config(
         create_app(settings),
@@ -86,10 +86,13 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
         # One frame above the frame limit still gets a per-frame error; far larger ones close.
         ws_max_size=settings.max_frame_bytes * 2,
         ws_max_queue=2,
         ws_per_message_deflate=False,  # frames are compressed images already
         timeout_graceful_shutdown=int(settings.drain_s) + 1,
     )
-    DrainingServer(config, settings.drain_s).run()
+    sockets = None if listener is None else [listener]
+    DrainingServer(config, settings.drain_s).run(sockets)

@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     min_confidence: float = Field(
         default=0.5, ge=0, le=1, description="detected faces below this confidence are left out"
     )
+    second_look: bool = Field(
+        default=True,
+        description="look again, upright, at faces of photographs that lie askew in their region",
+    )
     detector_threshold: float = Field(default=0.7, gt=0, lt=1, description="score of a detection")
     detector_max_side: int = Field(
         default=640,
@@ -139,6 +143,29 @@ class Settings(BaseSettings):
     api_key_hashes: list[str] = Field(
         default=[],
         description="JSON list of SHA-256 digests (hex) of accepted API keys; empty accepts all",
+    )
+    rate_limit_per_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="images a second of one client (API key, else address); beyond it, 429; "
+        "0: no limit",
+    )
+    rate_limit_burst: int = Field(
+        default=20, ge=1, description="images that a client may send at once under the rate limit"
+    )
+    cors_origins: list[str] = Field(
+        default=[],
+        description="JSON list of origins whose pages may use the service from a browser",
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1",
+        description="addresses or networks, by commas, whose X-Forwarded-For is believed; * is all",
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="processes that share the port; the cores are divided among them",
     )
     drain_s: float = Field(default=10.0, ge=0, description="time for open work after SIGTERM")
 

@@ -20,10 +20,11 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
-from atpn.auth import check_key
+from atpn.auth import check_key, check_origin
 from atpn.core import Core
 from atpn.errors import (
     AtpnError,
+    ForbiddenOrigin,
     InvalidRequest,
     ShuttingDown,
     TooLarge,
@@ -117,7 +118,9 @@ async def track(socket: WebSocket) -> None:
     await socket.accept(chosen)
     connection = Connection(socket, core, SUBPROTOCOLS[chosen or "atpn.v1.json"])
     try:
-        check_key(core.settings.api_key_hashes, socket.headers)
+        check_origin(core.settings.cors_origins, socket.headers)
+        key = check_key(core.settings.api_key_hashes, socket.headers)
+        core.limiter.take(key or (socket.client.host if socket.client else "unknown"))
         if core.draining.is_set():
             raise ShuttingDown("this replica is shutting down; reconnect to another")
         if core.streams >= core.settings.max_streams:
@@ -155,7 +158,7 @@ class Connection:
     async def refuse(self, error: AtpnError) -> None:
         """Tell why, and close."""
         await self._send(error_payload(error))
-        codes = {Unauthorized: POLICY, ShuttingDown: RESTART}
+        codes = {Unauthorized: POLICY, ForbiddenOrigin: POLICY, ShuttingDown: RESTART}
         await self._socket.close(codes.get(type(error), TRY_AGAIN), error.code)
 
     async def serve(self) -> None:
