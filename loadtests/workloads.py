@@ -17,7 +17,7 @@ from atpn.aligner import Prediction, predict
 from atpn.batching import Batcher
 from atpn.geometry import Box, Image, crop, roi_from_detection
 from atpn.images import decode
-from atpn.inference import FaceNetwork, ModelFile, find_model, shipped_models
+from atpn.inference import Engine, FaceNetwork, ModelFile, find_model, shipped_models
 from atpn.metrics import Metrics
 from atpn.settings import Settings
 from loadtests.client import cpu_seconds, event_loop
@@ -156,7 +156,7 @@ def batcher_rate(
 
     async def run() -> Rate:
         async with Batcher(
-            predict(network),
+            predict(Engine(network)),
             max_batch_size=settings.max_batch_size,
             max_queue=settings.max_queue_faces,
             max_wait_ms=settings.max_wait_ms,

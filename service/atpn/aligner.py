@@ -24,7 +24,7 @@ from atpn.geometry import (
     upright_roi,
 )
 from atpn.images import decode
-from atpn.inference import FaceNetwork
+from atpn.inference import Engine
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ def askew(face: Face) -> bool:
     return better.iou(face.roi) < ASKEW_IOU or bool(abs(turn) > ASKEW_ANGLE)
 
 
-def predict(network: FaceNetwork) -> Callable[[list[Image]], list[Prediction]]:
+def predict(engine: Engine) -> Callable[[list[Image]], list[Prediction]]:
     """The batcher's function: a list of (112, 112, 3) crops to one prediction each."""
 
     def run(crops: list[Image]) -> list[Prediction]:
-        out = network.run(np.stack(crops))
+        out = engine.network.run(np.stack(crops))
         return [
             Prediction(points, pose, float(confidence))
             for points, pose, confidence in zip(

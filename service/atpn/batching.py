@@ -114,7 +114,7 @@ class Batcher(Generic[T, R]):
     has waited longest, so that nobody starves. At most ``max_queue`` items wait, and bulk work
     fills no more than half of that; a request that does not fit is refused whole, before
     anything of it is queued. If a batch fails, its items are run one by one, so that one bad
-    item fails alone.
+    item fails alone; an AtpnError of ``run`` is every item's, and nothing is run again.
 
     Use it as ``async with Batcher(...) as batcher``.
     """
@@ -264,6 +264,11 @@ class Batcher(Generic[T, R]):
             self._observer.item_waited(started - entry.queued)
         try:
             results, seconds = await self._call([entry.item for entry in batch])
+        except AtpnError as error:  # concerns the whole batch, whatever is in it
+            for entry in batch:
+                if not entry.future.done():
+                    entry.future.set_exception(error)
+            return
         except Exception as error:
             await self._run_one_by_one(batch, error)
             return

@@ -74,6 +74,12 @@ class InferenceFailed(AtpnError):
     status, code, title = 500, "inference_failed", "Inference failed"
 
 
+class EngineUnavailable(AtpnError):
+    """The inference server that this replica sends its batches to does not answer."""
+
+    status, code, title = 503, "engine_unavailable", "Inference server unavailable"
+
+
 class NoSuchModel(AtpnError):
     """The name or version of a model that is not served."""
 

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -21,8 +21,9 @@ from atpn.geometry import Image
 
 Array = NDArray[np.float32]
 
+CPU = "CPUExecutionProvider"
 PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
+    "cpu": CPU,
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
@@ -127,26 +128,76 @@ class Predictions:
         return len(self.confidence)
 
 
-class FaceNetwork:
-    """The ATPN network: crops in, predictions out. Thread-safe, as ONNX Runtime's ``run`` is."""
+class Network(Protocol):
+    """What answers batches of crops: a model in this process, or a server elsewhere."""
 
-    def __init__(self, model: ModelFile, device: str = "cpu", threads: int = 1) -> None:
-        self.model = model
-        self._session = open_session(model.path, device, threads)
+    model: ModelFile
 
     @property
     def provider(self) -> str:
-        """The execution provider in use, as ONNX Runtime names it."""
-        return str(self._session.get_providers()[0])
+        """Where the model runs: an execution provider's name, or an address."""
 
     def run(self, crops: Image) -> Predictions:
-        """(N, 112, 112, 3) uint8 RGB crops to predictions."""
-        landmarks, pose, confidence = self._session.run(
-            ["landmarks", "pose", "confidence"], {"image": crops}
-        )
-        return Predictions(landmarks, pose, confidence)
+        """(N, 112, 112, 3) uint8 RGB crops to predictions. Thread-safe."""
 
     def warm_up(self, batch_sizes: list[int]) -> None:
         """Run each batch size once, so that no request pays for the first run of a shape."""
+
+    def close(self) -> None:
+        """Free what the network holds; it is not used again."""
+
+
+def bucket_of(count: int, largest: int) -> int:
+    """The power of two that ``count`` crops are padded to, at most ``largest``."""
+    return count if count >= largest else min(1 << (count - 1).bit_length(), largest)
+
+
+class FaceNetwork:
+    """The ATPN network: crops in, predictions out. Thread-safe, as ONNX Runtime's ``run`` is.
+
+    On a GPU every new batch shape costs a search for kernels, so batches of up to
+    ``pad_up_to`` crops are padded to a power of two; 0 pads none.
+    """
+
+    def __init__(
+        self, model: ModelFile, device: str = "cpu", threads: int = 1, pad_up_to: int = 0
+    ) -> None:
+        self.model = model
+        self._session = open_session(model.path, device, threads)
+        self._pad_up_to = pad_up_to if self.provider != CPU else 0
+
+    @property
+    def provider(self) -> str:
+        """See `Network.provider`."""
+        return str(self._session.get_providers()[0])
+
+    def run(self, crops: Image) -> Predictions:
+        """See `Network.run`."""
+        count = len(crops)
+        extra = bucket_of(count, self._pad_up_to) - count if self._pad_up_to else 0
+        if extra > 0:
+            crops = np.concatenate([crops, np.zeros((extra, *crops.shape[1:]), np.uint8)])
+        landmarks, pose, confidence = self._session.run(
+            ["landmarks", "pose", "confidence"], {"image": crops}
+        )
+        return Predictions(landmarks[:count], pose[:count], confidence[:count])
+
+    def warm_up(self, batch_sizes: list[int]) -> None:
+        """See `Network.warm_up`."""
         for size in batch_sizes:
             self.run(np.zeros((size, 112, 112, 3), np.uint8))
+
+    def close(self) -> None:
+        """See `Network.close`; the session goes with its last reference."""
+
+
+def warm_sizes(largest: int) -> list[int]:
+    """Batch sizes to run before the first request: every power of two and the largest."""
+    return sorted({bucket_of(n, largest) for n in range(1, largest + 1)})
+
+
+class Engine:
+    """The network in use; another version can take its place between two batches."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network

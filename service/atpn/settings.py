@@ -38,6 +38,12 @@ class Settings(BaseSettings):
         le=256,
         description="CPU threads of the network; 0 takes what the container may use",
     )
+    engine: str = Field(
+        default="local",
+        pattern=r"^(local|oip\+https?://[^/?#@\s]+/?)$",
+        description="local, or oip+http://HOST:PORT of an Open Inference Protocol server that runs "
+        "the network",
+    )
     model_dir: Path | None = Field(
         default=None,
         description="folder of models; by default the one that travels with the package",
@@ -45,6 +51,12 @@ class Settings(BaseSettings):
     model: str = Field(default="atpn", pattern=r"^[\w-]+$", description="name of the face model")
     model_version: str | None = Field(
         default=None, description="its version; by default the newest"
+    )
+
+    reload_every_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="how often to look for a newer version of the model; 0: on SIGHUP only",
     )
 
     max_batch_size: int = Field(

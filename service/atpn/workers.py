@@ -54,6 +54,7 @@ class Workers:
         """Serve until told to stop; 0, or 1 where workers could not even start."""
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         self._running = [self._start() for _ in range(self._settings.workers)]
         while not self._stopping.wait(CHECK_S):
             self._replace_dead()
@@ -82,6 +83,11 @@ class Workers:
                 self._on_signal(signal.SIGTERM, None)
                 return
             self._running[i] = self._start()
+
+    def _on_hangup(self, *_: object) -> None:
+        for process in self._running:
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, signal.SIGHUP)
 
     def _on_signal(self, sign: int, _: FrameType | None) -> None:
         again = self._stopping.is_set()

@@ -1,0 +1,129 @@
+"""The face network behind an Open Inference Protocol server (Triton, KServe, another atpn)."""
+
+import json
+import logging
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from atpn.errors import ConfigurationError, EngineUnavailable
+from atpn.geometry import Image
+from atpn.inference import ModelFile, Predictions
+
+log = logging.getLogger("atpn.remote")
+
+SCHEMES = ("oip+http://", "oip+https://")
+HEADER_LENGTH = "inference-header-content-length"
+SHAPES = {"landmarks": (98, 2), "pose": (3,), "confidence": ()}
+CONNECTIONS = 16
+
+
+class RemoteNetwork:
+    """Sends batches of crops to a server; a `Network`. Thread-safe."""
+
+    def __init__(self, url: str, model: str, version: str | None, timeout_s: float) -> None:
+        """``url`` is ``oip+http://host:port``; ConfigurationError where it is not, or where the
+        server does not serve the model.
+        """
+        self.provider = url
+        if not url.startswith(SCHEMES) or not urlsplit(url).netloc:
+            raise ConfigurationError(f"engine {url!r}: oip+http://HOST:PORT is expected")
+        self._client = httpx.Client(
+            base_url=url.removeprefix("oip+").rstrip("/"),
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=CONNECTIONS),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
+        try:
+            self.model = ModelFile(model, self._version_of(url, version), Path(), {})
+        except ConfigurationError:
+            self.close()
+            raise
+
+    def run(self, crops: Image) -> Predictions:
+        """See `Network.run`; EngineUnavailable where the server does not answer as it should."""
+        head = json.dumps(
+            {
+                "inputs": [
+                    {
+                        "name": "image",
+                        "datatype": "UINT8",
+                        "shape": list(crops.shape),
+                        "parameters": {"binary_data_size": crops.nbytes},
+                    }
+                ],
+                "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in SHAPES],
+            }
+        ).encode()
+        headers = {
+            "content-type": "application/octet-stream",
+            HEADER_LENGTH: str(len(head)),
+        }
+        try:
+            answer = self._client.post(
+                f"{self._path}/infer",
+                content=head + np.ascontiguousarray(crops).tobytes(),
+                headers=headers,
+            )
+        except httpx.HTTPError as error:
+            raise unavailable(f"{type(error).__name__} from {self.provider}") from error
+        if answer.status_code != httpx.codes.OK:
+            raise unavailable(f"{self.provider} answered {answer.status_code}")
+        try:
+            tensors = read_tensors(answer.content, answer.headers.get(HEADER_LENGTH), len(crops))
+        except (ValueError, KeyError, TypeError) as error:
+            raise unavailable(f"{self.provider} answered nonsense: {error}") from error
+        return Predictions(tensors["landmarks"], tensors["pose"], tensors["confidence"])
+
+    def warm_up(self, batch_sizes: list[int]) -> None:
+        """One batch of each size, so that a server that compiles shapes has them ready."""
+        for size in batch_sizes:
+            self.run(np.zeros((size, 112, 112, 3), np.uint8))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _version_of(self, url: str, version: str | None) -> str:
+        try:
+            answer = self._client.get(self._path)
+            answer.raise_for_status()
+            versions = answer.json().get("versions") or ["0"]
+        except (httpx.HTTPError, ValueError) as error:
+            raise ConfigurationError(f"engine {url}: cannot read {self._path}: {error}") from error
+        return version or str(versions[-1])
+
+
+def unavailable(detail: str) -> EngineUnavailable:
+    """The error, logged: callers are told no address."""
+    log.warning("engine: %s", detail)
+    return EngineUnavailable("the inference server does not answer; try again", retry_after_s=1)
+
+
+def read_tensors(
+    body: bytes, header_length: str | None, count: int
+) -> dict[str, NDArray[np.float32]]:
+    """The outputs of an inference answer: JSON numbers, or raw bytes behind the JSON.
+
+    ValueError, KeyError or TypeError where it is not what the protocol says.
+    """
+    length = len(body) if header_length is None else int(header_length)
+    offset, tensors = length, {}
+    for output in json.loads(body[:length])["outputs"]:
+        size = output.get("parameters", {}).get("binary_data_size")
+        if size is None:
+            values = np.asarray(output["data"], np.float32).ravel()
+        else:
+            values = np.frombuffer(body[offset : offset + size], "<f4").astype(np.float32)
+            offset += size
+        if output["name"] in SHAPES:
+            tensors[output["name"]] = values.reshape(count, *SHAPES[output["name"]])
+    missing = SHAPES.keys() - tensors.keys()
+    if missing:
+        raise KeyError(f"no output {min(missing)!r}")
+    return tensors

@@ -1,0 +1,111 @@
+"""A newer version in the model folder takes over while requests run."""
+
+import asyncio
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from atpn.core import open_core
+from atpn.errors import ConfigurationError
+from atpn.inference import bucket_of, shipped_models, warm_sizes
+from tests.conftest import SettingsFactory
+from tests.server import running
+
+
+def model_folder(path: Path) -> Path:
+    """A copy of the shipped models."""
+    shutil.copytree(shipped_models(), path)
+    return path
+
+
+def add_version(folder: Path, version: str, damaged: bool = False) -> None:
+    """The same network under another version number."""
+    newest = max((p for p in (folder / "atpn").iterdir() if p.name.isdigit()), key=lambda p: p.name)
+    target = folder / "atpn" / version
+    shutil.copytree(newest, target)
+    if damaged:
+        metadata = json.loads((target / "metadata.json").read_text())
+        (target / "metadata.json").write_text(json.dumps(metadata | {"sha256": "0"}))
+
+
+async def test_the_newest_version_is_taken_into_use_and_told(
+    settings: SettingsFactory, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "models")
+    async with open_core(settings(model_dir=folder)) as core:
+        before = core.model.version
+        assert not await core.reload()
+        add_version(folder, "12")
+        assert await core.reload()
+        assert (before, core.model.version) == ("1", "12")
+        crops = [np.zeros((112, 112, 3), np.uint8)] * 2
+        assert len(await core.batcher.submit(crops)) == 2
+        assert 'version="12"} 1.0' in core.metrics.render().decode()
+
+
+async def test_a_damaged_version_is_refused_and_the_old_one_stays(
+    settings: SettingsFactory, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "models")
+    async with open_core(settings(model_dir=folder)) as core:
+        add_version(folder, "2", damaged=True)
+        with pytest.raises(ConfigurationError, match="sha256"):
+            await core.reload()
+        assert core.model.version == "1"
+
+
+async def test_a_version_that_was_chosen_by_setting_stays(
+    settings: SettingsFactory, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "models")
+    async with open_core(settings(model_dir=folder, model_version="1")) as core:
+        add_version(folder, "2")
+        assert not await core.reload()
+
+
+async def test_no_request_is_lost_while_the_model_is_replaced(
+    tmp_path: Path, astronaut_jpeg: bytes
+) -> None:
+    folder = model_folder(tmp_path / "models")
+    with running(model_dir=str(folder)) as server:
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30) as client:
+            versions = []
+
+            async def ask() -> None:
+                answer = await client.post(
+                    "/align", content=astronaut_jpeg, headers={"content-type": "image/jpeg"}
+                )
+                assert answer.status_code == 200
+                versions.append(answer.json()["model"]["version"])
+
+            await ask()
+            add_version(folder, "2")
+            server.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(30):
+                while versions[-1] != "2":
+                    await asyncio.gather(*(ask() for _ in range(4)))
+            metadata = (await client.get("/v2/models/atpn")).json()
+    assert sorted(set(versions)) == ["1", "2"]
+    assert metadata["versions"] == ["2"]
+
+
+async def test_the_folder_is_looked_at_by_itself_where_that_is_set(
+    settings: SettingsFactory, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "models")
+    async with open_core(settings(model_dir=folder, reload_every_s=0.05)) as core:
+        add_version(folder, "2")
+        async with asyncio.timeout(20):
+            while core.model.version != "2":
+                await asyncio.sleep(0.02)
+
+
+def test_batches_are_padded_to_few_sizes_and_all_of_them_are_warm() -> None:
+    assert [bucket_of(n, 12) for n in range(1, 14)] == [1, 2, 4, 4, 8, 8, 8, 8, *[12] * 4, 13]
+    assert warm_sizes(12) == [1, 2, 4, 8, 12]
+    assert warm_sizes(1) == [1]
