@@ -25,8 +25,11 @@ from atpn.settings import Settings
 
 log = logging.getLogger("atpn.http")
 
+HTTP_ERRORS = 500  # statuses from here on are ours to explain: a line in the log
 CORS_HEADERS = ["X-API-Key", "X-Request-ID", "X-Request-Timeout"]
-OPEN_PATHS = frozenset(["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"])
+OPEN_PATHS = frozenset(
+    ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi.json"]
+)
 
 
 Opener = Callable[[Settings], AbstractAsyncContextManager[Core]]
@@ -134,7 +137,14 @@ def count(request: Request, status: int, seconds: float) -> None:
     route = getattr(request.scope.get("route"), "path", "other")
     metrics.requests.labels(route, str(status)).inc()
     metrics.request_seconds.labels(route).observe(seconds)
-    log.debug("%s %s %d %.1f ms", request.method, route, status, 1000 * seconds)
+    fields = {
+        "request_id": request.state.request_id,
+        "route": route,
+        "status": status,
+        "ms": round(1000 * seconds, 1),
+    }
+    level = logging.DEBUG if status < HTTP_ERRORS else logging.WARNING
+    log.log(level, "%s %s %d", request.method, route, status, extra=fields)
 
 
 async def on_error(request: Request, error: Exception) -> Response:

@@ -1,4 +1,6 @@
-"""GET /healthz, /readyz and /metrics: for probes and for Prometheus."""
+"""GET /healthz, /readyz, /metrics and /asyncapi.json: for probes, Prometheus and programmers."""
+
+from importlib import resources
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -38,3 +40,10 @@ async def metrics(request: Request) -> Response:
     """The text exposition format of Prometheus."""
     core: Core = request.app.state.core
     return Response(core.metrics.render(), media_type=CONTENT_TYPE)
+
+
+@router.get("/asyncapi.json", summary="The WebSocket protocol", response_class=Response)
+async def asyncapi() -> Response:
+    """The messages of /track as an AsyncAPI document."""
+    document = resources.files("atpn").joinpath("asyncapi.json").read_bytes()
+    return Response(document, media_type="application/json")

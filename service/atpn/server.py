@@ -20,17 +20,22 @@ from atpn.settings import Settings
 log = logging.getLogger("atpn")
 
 
+#: What a line may carry besides its message.
+LOG_FIELDS = ("request_id", "session_id", "route", "status", "ms")
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Time, level, logger, message and, where there is one, the exception."""
-        fields = {
+        fields: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        fields |= {name: vars(record)[name] for name in LOG_FIELDS if name in vars(record)}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields)

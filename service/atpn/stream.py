@@ -60,6 +60,10 @@ class Stream:
         return key_of(self.token)[:16]
 
     @property
+    def _ids(self) -> dict[str, str]:
+        return {"session_id": self.session_id}
+
+    @property
     def seq(self) -> int:
         """The sequence number of the newest frame."""
         return self._state.seq
@@ -82,7 +86,7 @@ class Stream:
             self._store_failed("load", error)
             state = None
         except AtpnError as error:  # written by another version
-            log.warning("session %s cannot be read: %s", self.session_id, error.detail)
+            log.warning("session cannot be read: %s", error.detail, extra=self._ids)
             state = None
         if state is None:
             self.began, self.token = "expired", new_token()
@@ -190,7 +194,7 @@ class Stream:
 
     def _store_failed(self, operation: str, error: StoreUnavailable) -> None:
         self._core.metrics.store_errors.labels(operation).inc()
-        log.warning("store: %s of session %s failed: %s", operation, self.session_id, error)
+        log.warning("store: %s failed: %s", operation, error, extra=self._ids)
 
     async def close(self) -> None:
         """Wait for the last state to be written (each try is bounded by the store's timeout)."""

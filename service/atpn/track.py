@@ -285,7 +285,7 @@ class Connection:
             except AtpnError as error:
                 await self._send_error(error, self._stream.seq, skipped)
             except Exception:
-                log.exception("session %s: frame failed", self._stream.session_id)
+                log.exception("frame failed", extra={"session_id": self._stream.session_id})
                 failure = AtpnError("the frame could not be processed")
                 await self._send_error(failure, self._stream.seq, skipped)
             else:
