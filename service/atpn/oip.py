@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
@@ -23,13 +24,79 @@ from atpn.core import Core
 from atpn.errors import InvalidRequest, NoSuchModel, ShuttingDown
 from atpn.geometry import CROP_SIZE, Image
 from atpn.requests import timeout_of, unless_gone
+from atpn.schemas import Problem
 from atpn.uploads import read_body
-
-router = APIRouter(prefix="/v2")
 
 HEADER_LENGTH = "inference-header-content-length"
 CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 OUTPUTS = {"landmarks": [98, 2], "pose": [3], "confidence": []}
+
+_PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+_NO_MODEL: dict[int | str, dict[str, Any]] = {
+    404: {**_PROBLEM, "description": "A model or version that is not served"}
+}
+_INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **_NO_MODEL,
+    200: {
+        "description": "The outputs, as JSON or with binary tensors behind it",
+        "content": {"application/json": {}, "application/octet-stream": {}},
+    },
+    413: {**_PROBLEM, "description": "More bytes than the limit"},
+    422: {**_PROBLEM, "description": "Not an inference request for this model"},
+    429: {**_PROBLEM, "description": "Over the rate limit (see Retry-After)"},
+    503: {**_PROBLEM, "description": "Queue full (see Retry-After) or shutting down"},
+    504: {**_PROBLEM, "description": "Deadline passed"},
+}
+_INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "inputs": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": 1,
+                            "items": {
+                                "type": "object",
+                                "required": ["name", "datatype", "shape", "data"],
+                                "properties": {
+                                    "name": {"const": "image"},
+                                    "datatype": {"const": "UINT8"},
+                                    "shape": {
+                                        "type": "array",
+                                        "items": {"type": "integer", "minimum": 1},
+                                        "minItems": 4,
+                                        "maxItems": 4,
+                                    },
+                                    "data": {
+                                        "type": "array",
+                                        "items": {"type": "integer", "minimum": 0, "maximum": 255},
+                                    },
+                                },
+                            },
+                        },
+                        "outputs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["name"],
+                                "properties": {"name": {"enum": list(OUTPUTS)}},
+                            },
+                        },
+                    },
+                }
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+router = APIRouter(prefix="/v2")
 
 Payload = dict[str, Any]
 
@@ -57,15 +124,21 @@ async def live() -> Payload:
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Is the server ready?")
+@router.get(
+    "/health/ready",
+    responses={503: {"description": "Draining"}},
+    summary="Is the server ready?",
+)
 async def ready(request: Request) -> Response:
     """503 while draining."""
     draining = request.app.state.core.draining.is_set()
-    return Response(to_json({"ready": not draining}), 503 if draining else 200)
+    return JSONResponse({"ready": not draining}, 503 if draining else 200)
 
 
-@router.get("/models/{name}", summary="Model metadata")
-@router.get("/models/{name}/versions/{version}", summary="Model metadata of a version")
+@router.get("/models/{name}", responses=_NO_MODEL, summary="Model metadata")
+@router.get(
+    "/models/{name}/versions/{version}", responses=_NO_MODEL, summary="Model metadata of a version"
+)
 async def model_metadata(request: Request, name: str, version: str | None = None) -> Payload:
     """Inputs and outputs; -1 is the batch axis."""
     core = served(request, name, version)
@@ -81,16 +154,28 @@ async def model_metadata(request: Request, name: str, version: str | None = None
     }
 
 
-@router.get("/models/{name}/ready", summary="Is the model ready?")
-@router.get("/models/{name}/versions/{version}/ready", summary="Is the version ready?")
+@router.get("/models/{name}/ready", responses=_NO_MODEL, summary="Is the model ready?")
+@router.get(
+    "/models/{name}/versions/{version}/ready", responses=_NO_MODEL, summary="Is the version ready?"
+)
 async def model_ready(request: Request, name: str, version: str | None = None) -> Payload:
     """Models are warm before the server listens."""
     core = served(request, name, version)
     return {"name": core.model.name, "ready": not core.draining.is_set()}
 
 
-@router.post("/models/{name}/infer", summary="Run the network on crops")
-@router.post("/models/{name}/versions/{version}/infer", summary="Run a version on crops")
+@router.post(
+    "/models/{name}/infer",
+    responses=_INFER_RESPONSES,
+    openapi_extra=_INFER_BODY,
+    summary="Run the network on crops",
+)
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    responses=_INFER_RESPONSES,
+    openapi_extra=_INFER_BODY,
+    summary="Run a version on crops",
+)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Landmarks, pose and confidence of each crop; crops share batches with all other work."""
     core = served(request, name, version)

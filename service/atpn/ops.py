@@ -17,7 +17,7 @@ async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", summary="Is traffic wanted?")
+@router.get("/readyz", responses={503: {"description": "Draining"}}, summary="Is traffic wanted?")
 async def readyz(request: Request) -> JSONResponse:
     """200 when warm, 503 when draining; ``store`` says degraded where Redis does not answer.
 
