@@ -1,6 +1,7 @@
 """The deployment files as data, and what the code says about the names in them."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ Document = dict[str, Any]
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 
 
+@cache
 def document(path: Path) -> Document:
     """The only YAML document of a file."""
     loaded: Document = yaml.safe_load(path.read_text())
