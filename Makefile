@@ -15,12 +15,16 @@ test: $(VENV)/.cpu,test,train
 test-long: $(VENV)/.cpu,test,train
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-lint: $(VENV)/.cpu,test,train,lint
+lint: $(VENV)/.cpu,test,train,lint,deploy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/yamllint --strict .
+	.ci/promtool $(BIN)
+	$(BIN)/python -m pytest -q -m tools tests/deploy
 
-format: $(VENV)/.cpu,test,train,lint
+format: $(VENV)/.cpu,test,train,lint,deploy
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -42,7 +46,7 @@ evaluate: $(VENV)/.cpu,train
 	$(BIN)/python -m atpn_training.evaluate --data $(DATA) --write
 
 # The images' packages, with hashes.
-lock: $(VENV)/.deploy
+lock: $(VENV)/.cpu,test,train,lint,deploy
 	UV=$(BIN)/uv docker/lock --upgrade
 
 # The Dockerfile's steps where there is no Docker engine.
