@@ -27,7 +27,7 @@ VERSIONS = ("1.36", "1.37")
 APPLIED = ("overlays/cpu", "overlays/gpu", "examples/kserve", "examples/triton")
 #: Kinds whose schemas come with an operator: their structure is checked here.
 CUSTOM = ("InferenceService", "ServiceMonitor", "PrometheusRule")
-#: The address of another engine, which the service takes where the Triton example is used.
+#: The address of another inference server.
 ENGINE = "ATPN_ENGINE"
 
 MANIFESTS = sorted(
@@ -134,14 +134,14 @@ def test_a_pod_is_given_the_time_to_warm_up_and_to_drain(path: Path) -> None:
 
 
 def environment() -> Iterator[tuple[str, str]]:
-    """Every variable of the service that any manifest sets, but that of the Triton example."""
+    """Every variable of the service that any manifest sets."""
     yield from base("ConfigMap")["data"].items()
     yield from base("Secret")["stringData"].items()
     for path in MANIFESTS:
         if document(path)["kind"] in {"Deployment", "InferenceService"}:
             for container in pods(document(path))["containers"]:
                 for variable in container.get("env", []):
-                    if variable["name"].startswith(PREFIX) and variable["name"] != ENGINE:
+                    if variable["name"].startswith(PREFIX):
                         yield variable["name"], variable["value"]
 
 
