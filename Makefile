@@ -1,9 +1,10 @@
 # make serve | make test | make test-long | make lint | make measure | make train | make evaluate
+# make lock | make rehearse
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 RUN ?= runs/atpn
-.PHONY: serve test test-long lint format measure train export evaluate clean
+.PHONY: serve test test-long lint format measure train export evaluate lock rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
@@ -14,12 +15,16 @@ test: $(VENV)/.cpu,test,train
 test-long: $(VENV)/.cpu,test,train
 	$(BIN)/python -m pytest -m long --timeout 1800
 
-lint: $(VENV)/.cpu,test,train,lint
+lint: $(VENV)/.cpu,test,train,lint,deploy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/yamllint --strict .
+	.ci/promtool $(BIN)
+	$(BIN)/python -m pytest -q -m tools tests/deploy
 
-format: $(VENV)/.cpu,test,train,lint
+format: $(VENV)/.cpu,test,train,lint,deploy
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -39,6 +44,14 @@ export: $(VENV)/.cpu,train
 
 evaluate: $(VENV)/.cpu,train
 	$(BIN)/python -m atpn_training.evaluate --data $(DATA) --write
+
+# The images' packages, with hashes.
+lock: $(VENV)/.cpu,test,train,lint,deploy
+	UV=$(BIN)/uv docker/lock --upgrade
+
+# The Dockerfile's steps where there is no Docker engine.
+rehearse:
+	python3 docker/rehearse.py
 
 # One stamp per set of extras; the project's metadata makes it stale.
 $(VENV)/.%: pyproject.toml .ci/venv
