@@ -26,7 +26,15 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from atpn_training.artifacts import replace_file, write_model
-from atpn_training.net import ATPN, cost, heatmap, with_coordinates
+from atpn_training.net import (
+    ATPN,
+    VARIANTS,
+    AlignmentBranch,
+    NetConfig,
+    Placed,
+    cost,
+    with_coordinates,
+)
 
 Array = NDArray[np.float32]
 Images = NDArray[np.uint8]
@@ -49,7 +57,7 @@ class PlacedConv(nn.Module):
     added; nothing is concatenated at run time.
     """
 
-    def __init__(self, layers: nn.Sequential, size: int) -> None:
+    def __init__(self, layers: Placed, size: int) -> None:
         super().__init__()
         fused = fuse_conv_bn_eval(cast(nn.Conv2d, layers[0]), cast(nn.BatchNorm2d, layers[1]))
         kernel, stride = fused.kernel_size[0], fused.stride[0]
@@ -67,6 +75,11 @@ class PlacedConv(nn.Module):
         return F.relu(self.conv(x) + self.place)
 
 
+def placed(layers: nn.Module, size: int) -> nn.Module:
+    """The layers for (B, C, size, size) maps, with constant coordinates if they see any."""
+    return PlacedConv(layers, size) if isinstance(layers, Placed) else layers
+
+
 class Served(nn.Module):
     """`ATPN` as it is served: (B, 112, 112, 3) uint8 RGB in, with constant coordinates.
 
@@ -76,33 +89,17 @@ class Served(nn.Module):
 
     def __init__(self, net: ATPN) -> None:
         super().__init__()
-        self.net = net = deepcopy(net).eval().requires_grad_(False)
-        self.size = net.cfg.input_size // 4  # of F_I
-        branch = net.alignment
-        self.down1 = PlacedConv(branch.down1.conv, self.size)
-        self.down2 = PlacedConv(branch.down2.conv, self.size // 2)
-        self.mix = PlacedConv(branch.mix, self.size // 4)
+        self.net = deepcopy(net).eval().requires_grad_(False)
+        branch, size = self.net.alignment, net.cfg.input_size // 4  # of F_I
+        branch.mix = placed(branch.mix, size // 4)
+        if isinstance(branch, AlignmentBranch):
+            branch.down1.conv = placed(branch.down1.conv, size)
+            branch.down2.conv = placed(branch.down2.conv, size // 2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Crops to landmarks (B, points, 2), pose (B, 3) and confidence (B,)."""
-        x = (image.permute(0, 3, 1, 2).float() - 127.5) * (1 / 64.0)
-        f1, f2, f3 = self.net.backbone(x)
-        landmarks = self.net.mean_shape + self.align(f1, f2, f3)
-        fused = f1 * heatmap(landmarks, self.size)
-        confidence = self.net.tracking(fused).softmax(1)[:, 1]
-        return landmarks, self.net.euler(fused), confidence
-
-    def align(self, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
-        """`AlignmentBranch.forward` with constant coordinates."""
-        branch = self.net.alignment
-        p3 = branch.lateral3(f3)
-        p2 = branch.lateral2(f2) + branch.up3(p3)
-        p1 = branch.lateral1(f1) + branch.up2(p2)
-        d2 = branch.multiview2(p2) + self.down1(branch.multiview1(p1))
-        d3 = branch.multiview3(p3) + self.down2(d2)
-        vector = branch.project(self.mix(d3)).flatten(1)
-        residual: Tensor = branch.regress(vector).view(-1, self.net.cfg.points, 2)
-        return residual
+        answer: tuple[Tensor, Tensor, Tensor] = self.net(image.permute(0, 3, 1, 2).float())
+        return answer
 
 
 def to_onnx(net: ATPN) -> bytes:
@@ -245,9 +242,9 @@ def export(net: ATPN, folder: Path, figures: dict[str, Any]) -> dict[str, float]
     return worst
 
 
-def load_net(path: Path) -> ATPN:
+def load_net(path: Path, variant: str = "full") -> ATPN:
     """A network with the weights of a finished stage."""
-    net = ATPN()
+    net = ATPN(NetConfig(variant=VARIANTS[variant]))
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return net.eval()
 
