@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
+CLIPS ?= $(wildcard ../shared/video)
 RUN ?= runs/atpn
 .PHONY: serve test test-long lint format measure train export evaluate clean
 
@@ -38,7 +39,7 @@ export: $(VENV)/.cpu,train
 	$(BIN)/python -m atpn_training.export --weights $(RUN)/pose.done.pt
 
 evaluate: $(VENV)/.cpu,train
-	$(BIN)/python -m atpn_training.evaluate --data $(DATA) --write
+	$(BIN)/python -m atpn_training.evaluate --data $(DATA) $(CLIPS:%=--clips %) --write
 
 # One stamp per set of extras; the project's metadata makes it stale.
 $(VENV)/.%: pyproject.toml .ci/venv
