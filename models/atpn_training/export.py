@@ -1,6 +1,10 @@
 """Exports trained weights to the ONNX file that is served, and refuses one that differs.
 
     python -m atpn_training.export --weights RUN/pose.done.pt --out models/artifacts/atpn/1
+    python -m atpn_training.export --weights ... --out DIR --int8 --data DATA
+
+``--int8`` and ``--fp16`` convert the graph and write it only if it stays as accurate on DATA's
+validation faces; `atpn_training.compare` then says whether it is also faster.
 
 The graph takes uint8 crops as they come from `atpn.geometry.crop`; transposition, cast and
 normalisation are inside. It is compared with torch at two batch sizes before it is written.
@@ -12,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +32,8 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from atpn_training.artifacts import replace_file, write_model
+from atpn_training.compare import Trial, first_accurate
+from atpn_training.compress import RECIPES, calibration_crops, to_fp16, to_int8
 from atpn_training.net import (
     ATPN,
     VARIANTS,
@@ -242,6 +250,38 @@ def export(net: ATPN, folder: Path, figures: dict[str, Any]) -> dict[str, float]
     return worst
 
 
+def convert(model: bytes, precision: str, data: Path) -> tuple[bytes, dict[str, Any]]:
+    """The graph in ``int8`` or ``fp16``, and what the metadata says of it.
+
+    ExportError if every way to do it costs more accuracy than `compare` allows.
+    """
+    trial = Trial.load(data)
+    candidates: list[tuple[str, Callable[[], bytes]]] = [("half precision", lambda: to_fp16(model))]
+    if precision == "int8":
+        crops = calibration_crops(data)
+        candidates = [(r.name, partial(to_int8, model, crops, r)) for r in RECIPES]
+    found = first_accurate(model, candidates, trial)
+    if found is None:
+        raise ExportError(f"{precision} is less accurate than allowed")
+    name, converted, comparison = found
+    details = {
+        "precision": precision,
+        "converted": name,
+        "fp32_nme_percent": round(100 * comparison.base_nme, 4),
+        "nme_percent": round(100 * comparison.other_nme, 4),
+    }
+    return converted, details
+
+
+def export_converted(net: ATPN, folder: Path, precision: str, data: Path) -> dict[str, float]:
+    """`export` for a graph of another precision; compared before it is converted."""
+    model = to_onnx(net)
+    worst = check(net, model)
+    converted, details = convert(model, precision, data)
+    write_model(folder, converted, {**describe(net, folder.name), **details, "figures": {}})
+    return worst
+
+
 def load_net(path: Path, variant: str = "full") -> ATPN:
     """A network with the weights of a finished stage."""
     net = ATPN(NetConfig(variant=VARIANTS[variant]))
@@ -255,10 +295,22 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, required=True, help="a finished stage's .done.pt")
     parser.add_argument("--out", type=Path, required=True, help="version folder to write")
     parser.add_argument("--figures", type=Path, help="JSON of figures for the metadata")
+    precision = parser.add_mutually_exclusive_group()
+    for name in ("int8", "fp16"):
+        precision.add_argument(
+            f"--{name}", dest="precision", action="store_const", const=name, help="convert to it"
+        )
+    parser.add_argument("--data", type=Path, help="folder with faces.csv, for a conversion")
     args = parser.parse_args()
+    if args.precision and not args.data:
+        parser.error(f"--{args.precision} needs --data")
     figures = json.loads(args.figures.read_text()) if args.figures else {}
     try:
-        worst = export(load_net(args.weights), args.out, figures)
+        net = load_net(args.weights)
+        if args.precision:
+            worst = export_converted(net, args.out, args.precision, args.data)
+        else:
+            worst = export(net, args.out, figures)
     except ExportError as error:
         print(f"not written: {error}", file=sys.stderr)
         return 1
