@@ -10,8 +10,11 @@ ALIGNMENT = {
     "teacher": "teacher's points, ROI from those points",
     "teacher_jittered_roi": "the same, ROI moved by noise",
     "teacher_detector_roi": "the same, ROI from the detector",
+    "teacher_second_look": "the same, seen again from the upright ROI that this gives",
     "lfpw_hand": "LFPW hand labels, mapped points 17-67",
+    "lfpw_second_look": "the same, seen again upright",
     "infanface_hand": "InfAnFace hand labels (infants), mapped points 17-67",
+    "infanface_second_look": "the same, seen again upright",
 }
 POSE = {"mesh": "face mesh", "pointing04": "Pointing'04 (steps of 15°; no roll)"}
 

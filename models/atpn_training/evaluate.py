@@ -82,14 +82,17 @@ def alignment(model: Model, detector: Detector, validation: Validation) -> dict[
     pairs = tqdm(zip(faces.images, rois, strict=True), desc="detector", total=len(rois))
     boxes = [detected(detector, image, roi, ZOOM) for image, roi in pairs]
     seen = np.array([box is not None for box in boxes])
-    from_boxes = model.landmarks(faces.images[seen], [b for b in boxes if b is not None])
-    tests["teacher_detector_roi"] = errors_98(from_boxes, faces.teacher[seen])
+    images, found = faces.images[seen], [b for b in boxes if b is not None]
+    tests["teacher_detector_roi"] = errors_98(model.landmarks(images, found), faces.teacher[seen])
+    tests["teacher_second_look"] = errors_98(model.second_look(images, found), faces.teacher[seen])
     for source in HAND_LABELLED:
         rows = (faces.source == source) & np.isfinite(faces.hand68).all((1, 2))
         if rows.any():
             hand = faces.hand68[rows]
-            found = model.landmarks(faces.images[rows], [roi_from_landmarks(p) for p in hand])
-            tests[f"{source}_hand"] = errors_inner(found, hand)
+            own, around = faces.images[rows], [roi_from_landmarks(p) for p in hand]
+            tests[f"{source}_hand"] = errors_inner(model.landmarks(own, around), hand)
+            again = model.second_look(own, around)
+            tests[f"{source}_second_look"] = errors_inner(again, hand)
     return tests
 
 
@@ -203,6 +206,7 @@ def draw(results: Results, folder: Path) -> None:
         "the same, ROI from the detector": "teacher_detector_roi",
         "LFPW, hand labels": "lfpw_hand",
         "InfAnFace (infants), hand labels": "infanface_hand",
+        "the same, second look": "infanface_second_look",
     }
     curves = {k: results.alignment[v] for k, v in shown.items() if v in results.alignment}
     plot_ced(folder / "ced.png", curves, "Landmarks: cumulative error, validation split")

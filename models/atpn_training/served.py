@@ -8,7 +8,14 @@ import numpy as np
 from tqdm import tqdm
 
 from atpn.detection import Detector
-from atpn.geometry import Box, crop, crop_to_image, roi_from_detection, square
+from atpn.geometry import (
+    Box,
+    crop,
+    crop_to_image,
+    roi_from_detection,
+    square,
+    upright_roi,
+)
 from atpn.inference import FaceNetwork, Predictions, find_model
 from atpn_training.artifacts import ARTIFACTS
 from atpn_training.data import Array, Images
@@ -45,6 +52,11 @@ class Model:
         """Landmarks (N, 98, 2) in image pixels, one ROI an image."""
         crops = np.stack([crop(i, r) for i, r in zip(images, rois, strict=True)])
         return in_images(self.run(crops), rois)
+
+    def second_look(self, images: Images | list[Images], rois: list[Box]) -> Array:
+        """Landmarks as of faces that are tracked: seen again where they were found, upright."""
+        found = self.landmarks(images, rois)
+        return self.landmarks(images, [upright_roi(points) for points in found])
 
 
 def in_images(found: Predictions, rois: list[Box]) -> Array:

@@ -25,7 +25,8 @@ from atpn_training.compress import (
 )
 from atpn_training.data import Images
 from atpn_training.export import load_net, to_onnx
-from tests.training.synthetic import astronaut_points, write_data
+from atpn_training.served import jittered
+from tests.training.synthetic import ASTRONAUT, astronaut_points, write_data
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models" / "checkpoints" / "atpn-1.pt"
 GOOD = Comparison(0.05, 0.0505, 0.1, 0.001, {1: 1.5, 4: 1.2})
@@ -40,10 +41,8 @@ def model() -> bytes:
 @pytest.fixture(scope="module")
 def faces() -> Images:
     """One real face in 24 ROIs: (24, 112, 112, 3)."""
-    photo, rng = skimage.data.astronaut(), np.random.default_rng(0)
-    return np.stack(
-        [crop(photo, square(*rng.normal((222, 128), 6), rng.normal(190, 8))) for _ in range(24)]
-    )
+    photo = skimage.data.astronaut()
+    return np.stack([crop(photo, roi) for roi in jittered([ASTRONAUT] * 24)])
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,16 @@
 """A clip is followed as a stream of the service is, and measured by what was done."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 
-from atpn.geometry import Image
+from atpn.geometry import Box, Image
 from atpn.inference import FaceNetwork, find_model, shipped_models
 from atpn_training.following import (
+    Follower,
     Seen,
     Step,
     follow,
@@ -41,11 +43,27 @@ def test_a_face_is_followed_with_one_look_of_the_detector() -> None:
     assert [s.looked for s in steps] == [True, *[False] * 11]
 
 
-def test_a_face_that_is_lost_is_looked_for_in_every_frame() -> None:
-    network, detector = FakeNetwork(), FakeDetector()
-    from_start = follow(network, detector, [BLANK] * 3)
-    assert [s.looked for s in from_start] == [True] * 3
+def test_a_face_that_is_not_there_is_looked_for_ever_more_rarely() -> None:
+    network = FakeNetwork()
+    looked = [s.looked for s in follow(network, FakeDetector(), [BLANK] * 40)]
+    assert looked[:3] == [True] * 3
+    assert sum(looked[3:]) < 20
     assert network.batches == []
+
+
+def test_a_face_that_turned_out_of_its_roi_is_found_by_a_retry() -> None:
+    """Neither the detector nor the first ROI sees it, a rung of the ladder does."""
+    network, detector = FakeNetwork(), FakeDetector(Box(8, 8, 40, 40))
+    follower = Follower(network, detector)
+    first = follower.advance(BLANK)
+    detector.boxes.clear()
+    sure = [0.1, 0.9]  # of the ROI, then of the ladder's rungs
+    network.run = lambda crops: replace(  # type: ignore[method-assign]
+        FakeNetwork().run(crops), confidence=np.full(len(crops), sure.pop(0), np.float32)
+    )
+    second = follower.advance(BLANK)
+    assert list(second.faces) == list(first.faces) == [1]
+    assert (second.given_up, second.looked) == (0, False)
 
 
 def test_the_figures_count_from_the_first_face_on() -> None:
