@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
+CLIPS ?= $(wildcard ../shared/video)
 RUN ?= runs/atpn
 .PHONY: serve test test-long lint format measure train export evaluate lock rehearse clean
 
@@ -43,7 +44,7 @@ export: $(VENV)/.cpu,train
 	$(BIN)/python -m atpn_training.export --weights $(RUN)/pose.done.pt
 
 evaluate: $(VENV)/.cpu,train
-	$(BIN)/python -m atpn_training.evaluate --data $(DATA) --write
+	$(BIN)/python -m atpn_training.evaluate --data $(DATA) $(CLIPS:%=--clips %) --write
 
 # The images' packages, with hashes.
 lock: $(VENV)/.cpu,test,train,lint,deploy

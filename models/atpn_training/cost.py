@@ -1,6 +1,6 @@
 """Prints what the network costs beside the paper's limits: ``python -m atpn_training.cost``."""
 
-from atpn_training.net import ATPN, Cost, cost
+from atpn_training.net import ATPN, VARIANTS, Cost, NetConfig, cost
 
 #: Xia et al., section 4.2; the paper gives no figure for the pose branch.
 PAPER = {
@@ -27,9 +27,24 @@ def table(costs: dict[str, Cost]) -> str:
     return "\n".join(lines)
 
 
+def variants_table() -> str:
+    """A Markdown table of every variant: parameters and multiply-adds of each part."""
+    parts = list(cost(ATPN()))
+    lines = [
+        f"| variant | {' | '.join(parts)} |",
+        f"|---|{'---:|' * len(parts)}",
+    ]
+    for name, variant in VARIANTS.items():
+        costs = cost(ATPN(NetConfig(variant=variant)))
+        cells = [f"{_mega(c.parameters)} / {_mega(c.multiply_adds)}" for c in costs.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _mega(count: int) -> str:
     return f"{count / 1e6:.2f} M"
 
 
 if __name__ == "__main__":
-    print(table(cost(ATPN())))
+    print(f"{table(cost(ATPN()))}\n\nThe ablation's variants, parameters / multiply-adds:\n")
+    print(variants_table())

@@ -1,8 +1,9 @@
 """Scores the ONNX file that is served, through the crop and the runtime that serve it.
 
-    python -m atpn_training.evaluate --data DATA [--model models/artifacts/atpn/1] [--write]
+    python -m atpn_training.evaluate --data DATA [--clips DIR] [--model DIR] [--write]
 
-With ``--write`` the figures go into the model's metadata and into the model card.
+With ``--write`` the figures go into the model's metadata and into the model card, and their
+curves into models/figures.
 """
 
 import argparse
@@ -11,198 +12,101 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from atpn.detection import Detector
-from atpn.geometry import (
-    Box,
-    crop,
-    crop_to_image,
-    roi_from_detection,
-    roi_from_landmarks,
-    square,
-)
-from atpn.inference import FaceNetwork, Predictions, find_model
+from atpn.geometry import crop, roi_from_landmarks
 from atpn_training.artifacts import ARTIFACTS, read_metadata, replace_file, write_metadata
-from atpn_training.data import (
-    Array,
-    Faces,
-    Images,
-    load_backgrounds,
-    load_faces,
-    load_scenes,
-    split_list,
+from atpn_training.card import CARD, figures_table, with_table
+from atpn_training.data import Array, load_backgrounds, load_faces, load_scenes, split_list
+from atpn_training.following import VIDEOS, Step, follow, frames, lingering, tracking_figures
+from atpn_training.measures import (
+    Angles,
+    Errors,
+    Figures,
+    Scores,
+    alignment_figures,
+    confidence_figures,
+    errors_98,
+    errors_inner,
+    pose_bins,
+    pose_figures,
 )
-from atpn_training.validate import Validation, average_precision, nme_98, nme_mapped_68
+from atpn_training.plots import plot_ced, plot_clip, plot_pose_bins, plot_precision_recall
+from atpn_training.served import Model, detected, jittered, shipped_detector
+from atpn_training.validate import Validation
 
-Errors = NDArray[np.float64]
-Figures = dict[str, Any]
-
-CARD = ARTIFACTS.parent / "README.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-FAILURE = 0.1  # NME above which a face has failed (section 4.2)
-POSE_FAILURE = 10.0  # degrees, mean of the angles
-THRESHOLD = 0.7  # confidence at which a face is tracked on (section 3.4)
-JITTER = (0.04, 0.08)  # ROI noise: centre in sides, logarithm of the side
+FIGURES = ARTIFACTS.parent / "figures"
 ZOOM = 2  # the detector sees the stored crops enlarged: faces of about 190 px
+HAND_LABELLED = ("lfpw", "infanface")
+FACELESS_END = "none"  # in a clip's name: its face leaves and none comes back
+DRAWN = ("hand_over_face",)  # the clip whose angles are drawn: the first that is there
 
 
 @dataclass(frozen=True)
-class Model:
-    """The served network as an array function, in bounded batches."""
+class Clip:
+    """A tracked clip; ``present`` where the detector saw every frame, too."""
 
-    network: FaceNetwork
-    batch: int = 64
-
-    @classmethod
-    def load(cls, folder: Path) -> "Model":
-        """The model of a version folder, whose checksum must be right."""
-        found = find_model(folder.resolve().parents[1], folder.resolve().parent.name, folder.name)
-        return cls(FaceNetwork(found))
-
-    def run(self, crops: Images) -> Predictions:
-        """Predictions of (N, 112, 112, 3) crops."""
-        parts = [
-            self.network.run(crops[i : i + self.batch])
-            for i in tqdm(range(0, len(crops), self.batch), desc="network", leave=False)
-        ]
-        return Predictions(
-            np.concatenate([p.landmarks for p in parts]),
-            np.concatenate([p.pose for p in parts]),
-            np.concatenate([p.confidence for p in parts]),
-        )
-
-    def landmarks(self, images: Images, rois: list[Box]) -> Array:
-        """Landmarks (N, 98, 2) in image pixels, one ROI an image."""
-        crops = np.stack([crop(i, r) for i, r in zip(images, rois, strict=True)])
-        found = self.run(crops).landmarks
-        return np.stack([crop_to_image(p, r) for p, r in zip(found, rois, strict=True)])
+    steps: list[Step]
+    rate: float  # frames a second
+    present: list[bool] | None = None
 
 
-# --- Measures ----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Results:
+    """What was measured, face by face."""
 
-
-def alignment_figures(errors: Errors) -> Figures:
-    """Mean, median, failure rate and area under the error distribution of NMEs (N,)."""
-    return {
-        "faces": len(errors),
-        "nme_percent": rounded(100 * errors.mean()),
-        "median_percent": rounded(100 * np.median(errors)),
-        "fr_percent": rounded(100 * (errors > FAILURE).mean()),
-        "auc": rounded(np.clip(1 - errors / FAILURE, 0, None).mean()),
-    }
-
-
-def pose_figures(found: Array, target: Array, names: tuple[str, ...]) -> Figures:
-    """Mean absolute error in degrees of each angle, of all, and the failure rate."""
-    error = np.degrees(np.abs(found - target))  # (N, angles)
-    by_angle = {
-        f"{name}_deg": rounded(mean) for name, mean in zip(names, error.mean(0), strict=True)
-    }
-    failed = error.mean(1) > POSE_FAILURE
-    return {
-        "faces": len(error),
-        **by_angle,
-        "mean_deg": rounded(error.mean()),
-        "fr_percent": rounded(100 * failed.mean()),
-    }
-
-
-def confidence_figures(faces: Array, backgrounds: Array) -> Figures:
-    """Average precision, and recall and false positives at the threshold, of (N,) and (M,)."""
-    scores = np.concatenate([faces, backgrounds]).astype(np.float64)
-    return {
-        "faces": len(faces),
-        "negatives": len(backgrounds),
-        "ap_percent": rounded(100 * average_precision(scores, np.arange(len(scores)) < len(faces))),
-        "recall_percent": rounded(100 * (faces >= THRESHOLD).mean()),
-        "false_positive_percent": rounded(100 * (backgrounds >= THRESHOLD).mean()),
-    }
-
-
-def rounded(value: float | np.floating[Any]) -> float:
-    """Four digits after the point, as a plain number."""
-    return round(float(value), 4)
-
-
-# --- Regions of interest -----------------------------------------------------------------
-
-
-def jittered(rois: list[Box], seed: int = 0) -> list[Box]:
-    """ROIs moved and scaled at random, as by the error of the last frame's landmarks."""
-    rng = np.random.default_rng(seed)
-    move, grow = JITTER
-    return [
-        square(
-            (r.x0 + r.x1) / 2 + rng.normal(0, move) * r.width,
-            (r.y0 + r.y1) / 2 + rng.normal(0, move) * r.width,
-            r.width * np.exp(rng.normal(0, grow)),
-        )
-        for r in rois
-    ]
-
-
-def detected(detector: Detector, images: Images, rois: list[Box]) -> list[Box | None]:
-    """The ROI from the detector's best box on the known face; None where it finds none."""
-    found: list[Box | None] = []
-    for image, roi in tqdm(zip(images, rois, strict=True), desc="detector", total=len(rois)):
-        large = cv2.resize(image, None, fx=ZOOM, fy=ZOOM).astype(np.uint8)
-        boxes = [roi_from_detection(d.box) for d in detector.detect(large)]
-        scaled = [Box(b.x0 / ZOOM, b.y0 / ZOOM, b.x1 / ZOOM, b.y1 / ZOOM) for b in boxes]
-        found.append(next((b for b in scaled if b.iou(roi) > 0.3), None))
-    return found
+    alignment: dict[str, Errors]
+    by_source: dict[str, Errors]
+    mesh: Angles
+    pointing: Angles
+    confidence: Scores
+    clips: dict[str, Clip]
 
 
 # --- The tests ---------------------------------------------------------------------------
 
 
-def alignment(model: Model, detector: Detector, validation: Validation) -> Figures:
-    """Landmarks against the teacher and LFPW's hand labels, by ROI and by source."""
+def alignment(model: Model, detector: Detector, validation: Validation) -> dict[str, Errors]:
+    """Landmarks against the teacher by three kinds of ROI, and against hand labels."""
     faces, rois = validation.faces, validation.rois
-    found = model.landmarks(faces.images, rois)
-    errors = nme_98(found, faces.teacher)
-    moved = model.landmarks(faces.images, jittered(rois))
-    boxes = detected(detector, faces.images, rois)
+    tests = {
+        "teacher": errors_98(model.landmarks(faces.images, rois), faces.teacher),
+        "teacher_jittered_roi": errors_98(
+            model.landmarks(faces.images, jittered(rois)), faces.teacher
+        ),
+    }
+    pairs = tqdm(zip(faces.images, rois, strict=True), desc="detector", total=len(rois))
+    boxes = [detected(detector, image, roi, ZOOM) for image, roi in pairs]
     seen = np.array([box is not None for box in boxes])
-    from_boxes = model.landmarks(faces.images[seen], [b for b in boxes if b is not None])
-    lfpw = faces.source == "lfpw"
-    return {
-        "teacher": alignment_figures(errors),
-        "teacher_jittered_roi": alignment_figures(nme_98(moved, faces.teacher)),
-        "teacher_detector_roi": alignment_figures(nme_98(from_boxes, faces.teacher[seen])),
-        "lfpw_hand": alignment_figures(nme_mapped_68(found[lfpw], faces.hand68[lfpw])),
-        "by_source": {
-            str(source): alignment_figures(errors[faces.source == source])
-            for source in np.unique(faces.source)
-        },
-    }
+    images, found = faces.images[seen], [b for b in boxes if b is not None]
+    tests["teacher_detector_roi"] = errors_98(model.landmarks(images, found), faces.teacher[seen])
+    tests["teacher_second_look"] = errors_98(model.second_look(images, found), faces.teacher[seen])
+    for source in HAND_LABELLED:
+        rows = (faces.source == source) & np.isfinite(faces.hand68).all((1, 2))
+        if rows.any():
+            hand = faces.hand68[rows]
+            own, around = faces.images[rows], [roi_from_landmarks(p) for p in hand]
+            tests[f"{source}_hand"] = errors_inner(model.landmarks(own, around), hand)
+            again = model.second_look(own, around)
+            tests[f"{source}_second_look"] = errors_inner(again, hand)
+    return tests
 
 
-def pose(model: Model, validation: Validation, pointing: Faces, angles: Array) -> Figures:
-    """Head pose against the face mesh and against Pointing'04's pan and tilt (radians)."""
-    known = np.isfinite(validation.faces.mesh).all(1)
-    mesh = model.run(validation.crops[known]).pose
-    rois = [roi_from_landmarks(points) for points in pointing.teacher]
-    crops = np.stack([crop(i, r) for i, r in zip(pointing.images, rois, strict=True)])
-    coarse = model.run(crops).pose[:, :2]
-    names = ("yaw", "pitch", "roll")
-    return {
-        "mesh": pose_figures(mesh, validation.faces.mesh[known], names),
-        "pointing04": pose_figures(coarse, angles, names[:2]),
-    }
+def pointing(model: Model, root: Path) -> Angles:
+    """Yaw and pitch of Pointing'04's validation persons against pan and tilt.
 
-
-def confidence(model: Model, validation: Validation) -> Figures:
-    """Face confidence of faces wider than 60 px against fixed negatives."""
-    wide = validation.crops[validation.faces.face_px >= 60]
-    return confidence_figures(
-        model.run(wide).confidence, model.run(validation.negatives).confidence
-    )
+    The folder's pan is negative towards the image's right and its tilt positive upwards: those
+    are the signs of yaw and of pitch, so yaw = pan and pitch = tilt.
+    """
+    faces = load_faces(root, "val")
+    faces = faces.where(faces.source == "pointing04")
+    rois = [roi_from_landmarks(points) for points in faces.teacher]
+    crops = np.stack([crop(i, r) for i, r in zip(faces.images, rois, strict=True)])
+    return Angles(model.run(crops).pose[:, :2], pointing_angles(root))
 
 
 def pointing_angles(root: Path) -> Array:
@@ -213,106 +117,132 @@ def pointing_angles(root: Path) -> Array:
     return np.radians(np.array(degrees, np.float32))
 
 
-def evaluate(data: Path, folder: Path) -> Figures:
-    """Every figure of the model card."""
-    model = Model.load(folder)
-    detector = Detector(find_model(ARTIFACTS, "yunet"))
+def track_clips(model: Model, detector: Detector, folder: Path) -> dict[str, Clip]:
+    """Every clip of a folder, tracked as the service would; ValueError if there is none."""
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in VIDEOS)
+    if not paths:
+        raise ValueError(f"{folder} has no clips ({', '.join(VIDEOS)})")
+    clips = {}
+    for path in paths:
+        video = cv2.VideoCapture(str(path))
+        rate = video.get(cv2.CAP_PROP_FPS) or 25.0
+        video.release()
+        steps = follow(model.network, detector, tqdm(frames(path), desc=path.stem, unit="frame"))
+        present = None
+        if FACELESS_END in path.stem:
+            shown = tqdm(frames(path), desc=f"{path.stem}, detector", unit="frame")
+            present = [bool(detector.detect(image)) for image in shown]
+        clips[path.stem] = Clip(steps, rate, present)
+    return clips
+
+
+def measure(data: Path, clips: Path | None, folder: Path, negatives: int = 2000) -> Results:
+    """Everything that the model card shows."""
+    model, detector = Model.load(folder), shipped_detector()
+    backgrounds, scenes = load_backgrounds(data), load_scenes(data)
     validation = Validation.load(
-        data,
-        split_list(load_backgrounds(data), "val"),
-        split_list(load_scenes(data), "val"),
+        data, split_list(backgrounds, "val"), split_list(scenes, "val"), negatives
     )
-    faces = load_faces(data, "val")
-    pointing = faces.where(faces.source == "pointing04")
-    return {
+    faces = validation.faces
+    answers = model.run(validation.crops)
+    tests = alignment(model, detector, validation)
+    known = np.isfinite(faces.mesh).all(1)
+    wide = faces.face_px >= 60
+    return Results(
+        alignment=tests,
+        by_source={
+            str(source): tests["teacher"].where(faces.source == source)
+            for source in np.unique(faces.source)
+        },
+        mesh=Angles(answers.pose[known], faces.mesh[known]),
+        pointing=pointing(model, data),
+        confidence=Scores(answers.confidence[wide], model.run(validation.negatives).confidence),
+        clips={} if clips is None else track_clips(model, detector, clips),
+    )
+
+
+# --- What is made of them ----------------------------------------------------------------
+
+
+def clip_figures(clip: Clip) -> Figures:
+    """Figures of a clip; where its face leaves, of the part that shows it, and what follows."""
+    if clip.present is None:
+        return tracking_figures(clip.steps)
+    present = np.array(clip.present)
+    last = int(np.flatnonzero(present)[-1]) if present.any() else -1
+    figures = tracking_figures(clip.steps[: last + 1])
+    return {**figures, **lingering(clip.steps, present), "frames": len(clip.steps)}
+
+
+def summarise(results: Results) -> Figures:
+    """The figures as they are kept with the model."""
+    found, target = results.pointing.found, results.pointing.target
+    figures: Figures = {
         "split": "validation; without pointing04 where it is not named",
-        "command": "python -m atpn_training.evaluate --data DATA --write",
-        "alignment": alignment(model, detector, validation),
-        "pose": pose(model, validation, pointing, pointing_angles(data)),
-        "confidence": confidence(model, validation),
+        "command": "python -m atpn_training.evaluate --data DATA --clips CLIPS --write",
+        "alignment": {
+            **{name: alignment_figures(errors) for name, errors in results.alignment.items()},
+            "by_source": {k: alignment_figures(v) for k, v in results.by_source.items()},
+        },
+        "pose": {
+            "mesh": pose_figures(results.mesh),
+            "pointing04": pose_figures(results.pointing),
+            "pointing04_bins": {
+                "yaw": pose_bins(found[:, 0], target[:, 0]),
+                "pitch": pose_bins(found[:, 1], target[:, 1]),
+            },
+        },
+        "confidence": confidence_figures(results.confidence),
     }
+    if results.clips:
+        figures["tracking"] = {name: clip_figures(clip) for name, clip in results.clips.items()}
+    return figures
 
 
-# --- The model card ----------------------------------------------------------------------
-
-
-def figures_table(figures: Figures) -> str:
-    """The figures as Markdown tables."""
-    own = figures["alignment"]
-    named = {
-        "teacher's points, ROI from those points": own["teacher"],
-        "the same, ROI moved by noise": own["teacher_jittered_roi"],
-        "the same, ROI from the detector": own["teacher_detector_roi"],
-        "LFPW hand labels, mapped points 17-67": own["lfpw_hand"],
+def draw(results: Results, folder: Path) -> None:
+    """The curves, as PNG files in ``folder``."""
+    shown = {
+        "teacher's points": "teacher",
+        "the same, ROI from the detector": "teacher_detector_roi",
+        "LFPW, hand labels": "lfpw_hand",
+        "InfAnFace (infants), hand labels": "infanface_hand",
+        "the same, second look": "infanface_second_look",
     }
-    by_source = {f"teacher's points, {k}": v for k, v in own["by_source"].items()}
-    blocks = [
-        alignment_table({**named, **by_source}),
-        pose_table(figures["pose"]),
-        confidence_table(figures["confidence"]),
-    ]
-    return "\n\n".join(blocks)
-
-
-def alignment_table(tests: Figures) -> str:
-    """One row a test."""
-    head = (
-        "| landmarks, against | faces | NME % | median % | FR@0.1 % | AUC@0.1 |\n"
-        "|---|---:|---:|---:|---:|---:|\n"
+    curves = {k: results.alignment[v] for k, v in shown.items() if v in results.alignment}
+    plot_ced(folder / "ced.png", curves, "Landmarks: cumulative error, validation split")
+    plot_precision_recall(
+        folder / "precision_recall.png",
+        {"faces wider than 60 px against negatives": results.confidence},
+        "Face confidence, validation split",
     )
-    return head + "\n".join(
-        f"| {name} | {t['faces']} | {t['nme_percent']:.2f} | {t['median_percent']:.2f} "
-        f"| {t['fr_percent']:.2f} | {t['auc']:.3f} |"
-        for name, t in tests.items()
-    )
-
-
-def pose_table(tests: Figures) -> str:
-    """Mean absolute errors in degrees."""
-    head = (
-        "| head pose, against | faces | yaw ° | pitch ° | roll ° | mean ° | FR@10° % |\n"
-        "|---|---:|---:|---:|---:|---:|---:|\n"
-    )
-    names = {"mesh": "face mesh", "pointing04": "Pointing'04 (steps of 15°; no roll)"}
-    return head + "\n".join(
-        f"| {names[key]} | {t['faces']} | {t['yaw_deg']:.2f} | {t['pitch_deg']:.2f} "
-        f"| {format(t['roll_deg'], '.2f') if 'roll_deg' in t else ''} | {t['mean_deg']:.2f} "
-        f"| {t['fr_percent']:.2f} |"
-        for key, t in tests.items()
-    )
-
-
-def confidence_table(t: Figures) -> str:
-    """Face against background."""
-    return (
-        "| face confidence | faces | negatives | AP % | recall at 0.7 % | "
-        "false positives at 0.7 % |\n|---|---:|---:|---:|---:|---:|\n"
-        f"| faces wider than 60 px | {t['faces']} | {t['negatives']} | {t['ap_percent']:.2f} "
-        f"| {t['recall_percent']:.2f} | {t['false_positive_percent']:.2f} |"
-    )
-
-
-def with_table(card: str, table: str) -> str:
-    """The card's text with the table between the markers; ValueError without markers."""
-    before, begin, rest = card.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the model card has no {BEGIN} ... {END}")
-    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
+    title = "Head pose on Pointing'04, persons 9 and 10 (not trained on)"
+    plot_pose_bins(folder / "pose.png", results.pointing, title)
+    name = next((n for n in (*DRAWN, *results.clips) if n in results.clips), None)
+    if name is not None:
+        clip = results.clips[name]
+        title = f"Head pose through the clip {name} (unsmoothed)"
+        plot_clip(folder / "clip.png", clip.steps, clip.rate, title)
 
 
 def main() -> int:
     """Score the model, print the figures, write them where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
+    parser.add_argument("--clips", type=Path, help="folder of videos to track")
     parser.add_argument("--model", type=Path, default=ARTIFACTS / "atpn" / "1")
-    parser.add_argument("--write", action="store_true", help="into metadata and model card")
+    parser.add_argument("--negatives", type=int, default=2000, help="crops without a face")
+    parser.add_argument("--plots", type=Path, help="folder for the curves (PNG)")
+    parser.add_argument("--write", action="store_true", help="into metadata, model card, plots")
     args = parser.parse_args()
-    figures = evaluate(args.data, args.model)
+    cv2.setNumThreads(1)  # small images: handing them to threads costs more than it gains
+    results = measure(args.data, args.clips, args.model, args.negatives)
+    figures = summarise(results)
     print(json.dumps(figures, indent=2))
     if args.write:
         write_metadata(args.model, {**read_metadata(args.model), "figures": figures})
         replace_file(CARD, with_table(CARD.read_text(), figures_table(figures)).encode())
+    if args.write or args.plots:
+        draw(results, args.plots or FIGURES)
     return 0
 
 

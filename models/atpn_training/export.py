@@ -1,6 +1,10 @@
 """Exports trained weights to the ONNX file that is served, and refuses one that differs.
 
     python -m atpn_training.export --weights RUN/pose.done.pt --out models/artifacts/atpn/1
+    python -m atpn_training.export --weights ... --out DIR --int8 --data DATA
+
+``--int8`` and ``--fp16`` convert the graph and write it only if it stays as accurate on DATA's
+validation faces; `atpn_training.compare` then says whether it is also faster.
 
 The graph takes uint8 crops as they come from `atpn.geometry.crop`; transposition, cast and
 normalisation are inside. It is compared with torch at two batch sizes before it is written.
@@ -12,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +32,17 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from atpn_training.artifacts import replace_file, write_model
-from atpn_training.net import ATPN, cost, heatmap, with_coordinates
+from atpn_training.compare import Trial, first_accurate
+from atpn_training.compress import RECIPES, calibration_crops, to_fp16, to_int8
+from atpn_training.net import (
+    ATPN,
+    VARIANTS,
+    AlignmentBranch,
+    NetConfig,
+    Placed,
+    cost,
+    with_coordinates,
+)
 
 Array = NDArray[np.float32]
 Images = NDArray[np.uint8]
@@ -49,7 +65,7 @@ class PlacedConv(nn.Module):
     added; nothing is concatenated at run time.
     """
 
-    def __init__(self, layers: nn.Sequential, size: int) -> None:
+    def __init__(self, layers: Placed, size: int) -> None:
         super().__init__()
         fused = fuse_conv_bn_eval(cast(nn.Conv2d, layers[0]), cast(nn.BatchNorm2d, layers[1]))
         kernel, stride = fused.kernel_size[0], fused.stride[0]
@@ -67,6 +83,11 @@ class PlacedConv(nn.Module):
         return F.relu(self.conv(x) + self.place)
 
 
+def placed(layers: nn.Module, size: int) -> nn.Module:
+    """The layers for (B, C, size, size) maps, with constant coordinates if they see any."""
+    return PlacedConv(layers, size) if isinstance(layers, Placed) else layers
+
+
 class Served(nn.Module):
     """`ATPN` as it is served: (B, 112, 112, 3) uint8 RGB in, with constant coordinates.
 
@@ -76,33 +97,17 @@ class Served(nn.Module):
 
     def __init__(self, net: ATPN) -> None:
         super().__init__()
-        self.net = net = deepcopy(net).eval().requires_grad_(False)
-        self.size = net.cfg.input_size // 4  # of F_I
-        branch = net.alignment
-        self.down1 = PlacedConv(branch.down1.conv, self.size)
-        self.down2 = PlacedConv(branch.down2.conv, self.size // 2)
-        self.mix = PlacedConv(branch.mix, self.size // 4)
+        self.net = deepcopy(net).eval().requires_grad_(False)
+        branch, size = self.net.alignment, net.cfg.input_size // 4  # of F_I
+        branch.mix = placed(branch.mix, size // 4)
+        if isinstance(branch, AlignmentBranch):
+            branch.down1.conv = placed(branch.down1.conv, size)
+            branch.down2.conv = placed(branch.down2.conv, size // 2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Crops to landmarks (B, points, 2), pose (B, 3) and confidence (B,)."""
-        x = (image.permute(0, 3, 1, 2).float() - 127.5) * (1 / 64.0)
-        f1, f2, f3 = self.net.backbone(x)
-        landmarks = self.net.mean_shape + self.align(f1, f2, f3)
-        fused = f1 * heatmap(landmarks, self.size)
-        confidence = self.net.tracking(fused).softmax(1)[:, 1]
-        return landmarks, self.net.euler(fused), confidence
-
-    def align(self, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
-        """`AlignmentBranch.forward` with constant coordinates."""
-        branch = self.net.alignment
-        p3 = branch.lateral3(f3)
-        p2 = branch.lateral2(f2) + branch.up3(p3)
-        p1 = branch.lateral1(f1) + branch.up2(p2)
-        d2 = branch.multiview2(p2) + self.down1(branch.multiview1(p1))
-        d3 = branch.multiview3(p3) + self.down2(d2)
-        vector = branch.project(self.mix(d3)).flatten(1)
-        residual: Tensor = branch.regress(vector).view(-1, self.net.cfg.points, 2)
-        return residual
+        answer: tuple[Tensor, Tensor, Tensor] = self.net(image.permute(0, 3, 1, 2).float())
+        return answer
 
 
 def to_onnx(net: ATPN) -> bytes:
@@ -245,9 +250,41 @@ def export(net: ATPN, folder: Path, figures: dict[str, Any]) -> dict[str, float]
     return worst
 
 
-def load_net(path: Path) -> ATPN:
+def convert(model: bytes, precision: str, data: Path) -> tuple[bytes, dict[str, Any]]:
+    """The graph in ``int8`` or ``fp16``, and what the metadata says of it.
+
+    ExportError if every way to do it costs more accuracy than `compare` allows.
+    """
+    trial = Trial.load(data)
+    candidates: list[tuple[str, Callable[[], bytes]]] = [("half precision", lambda: to_fp16(model))]
+    if precision == "int8":
+        crops = calibration_crops(data)
+        candidates = [(r.name, partial(to_int8, model, crops, r)) for r in RECIPES]
+    found = first_accurate(model, candidates, trial)
+    if found is None:
+        raise ExportError(f"{precision} is less accurate than allowed")
+    name, converted, comparison = found
+    details = {
+        "precision": precision,
+        "converted": name,
+        "fp32_nme_percent": round(100 * comparison.base_nme, 4),
+        "nme_percent": round(100 * comparison.other_nme, 4),
+    }
+    return converted, details
+
+
+def export_converted(net: ATPN, folder: Path, precision: str, data: Path) -> dict[str, float]:
+    """`export` for a graph of another precision; compared before it is converted."""
+    model = to_onnx(net)
+    worst = check(net, model)
+    converted, details = convert(model, precision, data)
+    write_model(folder, converted, {**describe(net, folder.name), **details, "figures": {}})
+    return worst
+
+
+def load_net(path: Path, variant: str = "full") -> ATPN:
     """A network with the weights of a finished stage."""
-    net = ATPN()
+    net = ATPN(NetConfig(variant=VARIANTS[variant]))
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return net.eval()
 
@@ -258,10 +295,22 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, required=True, help="a finished stage's .done.pt")
     parser.add_argument("--out", type=Path, required=True, help="version folder to write")
     parser.add_argument("--figures", type=Path, help="JSON of figures for the metadata")
+    precision = parser.add_mutually_exclusive_group()
+    for name in ("int8", "fp16"):
+        precision.add_argument(
+            f"--{name}", dest="precision", action="store_const", const=name, help="convert to it"
+        )
+    parser.add_argument("--data", type=Path, help="folder with faces.csv, for a conversion")
     args = parser.parse_args()
+    if args.precision and not args.data:
+        parser.error(f"--{args.precision} needs --data")
     figures = json.loads(args.figures.read_text()) if args.figures else {}
     try:
-        worst = export(load_net(args.weights), args.out, figures)
+        net = load_net(args.weights)
+        if args.precision:
+            worst = export_converted(net, args.out, args.precision, args.data)
+        else:
+            worst = export(net, args.out, figures)
     except ExportError as error:
         print(f"not written: {error}", file=sys.stderr)
         return 1

@@ -14,6 +14,28 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
+class Variant:
+    """Which of the paper's parts a network has; all of them: the shipped network."""
+
+    low_level: bool = True  # the 28x28 and 14x14 features help to align, fused as in an FPN
+    multiview: bool = True
+    coordinates: bool = True  # CoordConv instead of plain convolutions of the same size
+    heatmap: bool = True  # without it the heads see F_I, not F_O
+    sharing: bool = True  # without it each head has low-level features of its own
+
+
+#: The networks of the paper's ablations (tables 4, 8 and 9), each one part from its neighbour.
+VARIANTS = {
+    "baseline": Variant(low_level=False, multiview=False, coordinates=False),
+    "low-level": Variant(multiview=False, coordinates=False),
+    "multiview": Variant(coordinates=False),
+    "full": Variant(),
+    "no-heatmap": Variant(heatmap=False),
+    "no-sharing": Variant(sharing=False),
+}
+
+
+@dataclass(frozen=True)
 class NetConfig:
     """What fixes the architecture; the defaults are the shipped network."""
 
@@ -25,6 +47,7 @@ class NetConfig:
     fpn: tuple[int, int, int] = (32, 64, 128)  # alignment branch at 28x28, 14x14, 7x7
     vector: int = 512  # length of the vector that the 7x7 map is projected to
     head: tuple[int, int] = (48, 96)  # pose and tracking branches at 14x14, 7x7
+    variant: Variant = Variant()
 
 
 # --- Building blocks ---------------------------------------------------------------------
@@ -111,15 +134,28 @@ def with_coordinates(x: Tensor) -> Tensor:
     return torch.cat([x, xs.expand(shape), ys.expand(shape)], 1)
 
 
-class CoordConv(nn.Module):
-    """3x3 convolution of stride 2 that also sees the coordinates of each cell."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.conv = conv_bn(c_in + 2, c_out, 3, stride=2)
+class Placed(nn.Sequential):
+    """Layers that also see the coordinates of each cell."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(with_coordinates(x))  # type: ignore[no-any-return]
+        return super().forward(with_coordinates(x))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def coord_conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1) -> Placed:
+    """`conv_bn` that also sees the coordinates: CoordConv."""
+    return Placed(*conv_bn(c_in + 2, c_out, kernel, stride))
+
+
+class Downsample(nn.Module):
+    """3x3 convolution of stride 2, by default a CoordConv."""
+
+    def __init__(self, c_in: int, c_out: int, coordinates: bool = True) -> None:
+        super().__init__()
+        conv = coord_conv_bn if coordinates else conv_bn
+        self.conv: nn.Module = conv(c_in, c_out, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)  # type: ignore[no-any-return]
 
 
 class Multiview(nn.Module):
@@ -145,15 +181,21 @@ class Multiview(nn.Module):
 # --- The four parts ----------------------------------------------------------------------
 
 
+def low_level_features(cfg: NetConfig) -> tuple[nn.Sequential, nn.Sequential]:
+    """Stem and first stage: (B, 3, 112, 112) -> (B, C, 28, 28)."""
+    stem = conv_bn(3, cfg.stem, 3, stride=2)
+    channels, expansion = cfg.channels[0], cfg.expansion[0]
+    return stem, stage(cfg.stem, channels, 1, expansion, nn.ReLU, squeeze=False)
+
+
 class Backbone(nn.Module):
     """MobileNet-V3 blocks: (B, 3, 112, 112) -> features at 28x28, 14x14 and 7x7."""
 
     def __init__(self, cfg: NetConfig) -> None:
         super().__init__()
         c1, c2, c3 = cfg.channels
-        e1, e2, e3 = cfg.expansion
-        self.stem = conv_bn(3, cfg.stem, 3, stride=2)
-        self.stage1 = stage(cfg.stem, c1, 1, e1, nn.ReLU, squeeze=False)
+        _, e2, e3 = cfg.expansion
+        self.stem, self.stage1 = low_level_features(cfg)
         self.stage2 = stage(c1, c2, 3, e2, nn.ReLU, squeeze=True)
         self.stage3 = stage(c2, c3, 4, e3, nn.Hardswish, squeeze=True)
 
@@ -170,21 +212,20 @@ class AlignmentBranch(nn.Module):
         super().__init__()
         c1, c2, c3 = cfg.channels
         w1, w2, w3 = cfg.fpn
+        view = Multiview if cfg.variant.multiview else nn.Identity
+        coordinates = cfg.variant.coordinates
+        self.points = cfg.points
         self.lateral1 = conv_bn(c1, w1, 1, act=None)
         self.lateral2 = conv_bn(c2, w2, 1, act=None)
         self.lateral3 = conv_bn(c3, w3, 1, act=None)
         self.up3 = nn.ConvTranspose2d(w3, w2, 2, stride=2)
         self.up2 = nn.ConvTranspose2d(w2, w1, 2, stride=2)
-        self.multiview1 = Multiview(w1)
-        self.multiview2 = Multiview(w2)
-        self.multiview3 = Multiview(w3)
-        self.down1 = CoordConv(w1, w2)
-        self.down2 = CoordConv(w2, w3)
-        self.mix = conv_bn(w3 + 2, cfg.vector, 1)
-        self.project = conv_bn_global(cfg.vector, cfg.input_size // 16)
-        self.regress = nn.Linear(cfg.vector, cfg.points * 2)
-        nn.init.zeros_(self.regress.bias)
-        nn.init.normal_(self.regress.weight, std=1e-3)
+        self.multiview1 = view(w1)
+        self.multiview2 = view(w2)
+        self.multiview3 = view(w3)
+        self.down1 = Downsample(w1, w2, coordinates)
+        self.down2 = Downsample(w2, w3, coordinates)
+        self.mix, self.project, self.regress = regression(cfg)
 
     def forward(self, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
         p3 = self.lateral3(f3)
@@ -192,8 +233,34 @@ class AlignmentBranch(nn.Module):
         p1 = self.lateral1(f1) + self.up2(p2)
         d2 = self.multiview2(p2) + self.down1(self.multiview1(p1))
         d3 = self.multiview3(p3) + self.down2(d2)
-        v = self.project(self.mix(with_coordinates(d3))).flatten(1)  # (B, vector)
-        return self.regress(v).view(v.shape[0], -1, 2)  # type: ignore[no-any-return]
+        v = self.project(self.mix(d3)).flatten(1)  # (B, vector)
+        return self.regress(v).view(-1, self.points, 2)  # type: ignore[no-any-return]
+
+
+class LastLayerBranch(nn.Module):
+    """The ablation's baseline: the residual from the 7x7 features alone."""
+
+    def __init__(self, cfg: NetConfig) -> None:
+        super().__init__()
+        channels, width = cfg.channels[2], cfg.fpn[2]
+        self.points = cfg.points
+        self.lateral3 = conv_bn(channels, width, 1, act=None)
+        self.multiview3 = Multiview(width) if cfg.variant.multiview else nn.Identity()
+        self.mix, self.project, self.regress = regression(cfg)
+
+    def forward(self, _f1: Tensor, _f2: Tensor, f3: Tensor) -> Tensor:
+        v = self.project(self.mix(self.multiview3(self.lateral3(f3)))).flatten(1)
+        return self.regress(v).view(-1, self.points, 2)  # type: ignore[no-any-return]
+
+
+def regression(cfg: NetConfig) -> tuple[nn.Module, nn.Module, nn.Linear]:
+    """The end of the alignment branch: the 7x7 map mixed, projected to a vector, regressed."""
+    mix = coord_conv_bn if cfg.variant.coordinates else conv_bn
+    layers = mix(cfg.fpn[2], cfg.vector, 1), conv_bn_global(cfg.vector, cfg.input_size // 16)
+    regress = nn.Linear(cfg.vector, cfg.points * 2)
+    nn.init.zeros_(regress.bias)
+    nn.init.normal_(regress.weight, std=1e-3)
+    return *layers, regress
 
 
 def conv_bn_global(channels: int, size: int) -> nn.Sequential:
@@ -248,23 +315,35 @@ class ATPN(nn.Module):
     def __init__(self, cfg: NetConfig | None = None, mean_shape: Tensor | None = None) -> None:
         super().__init__()
         self.cfg = cfg = cfg or NetConfig()
+        variant = cfg.variant
         self.backbone = Backbone(cfg)
-        self.alignment = AlignmentBranch(cfg)
+        self.alignment = AlignmentBranch(cfg) if variant.low_level else LastLayerBranch(cfg)
         self.pose = Head(cfg, 3)
         self.tracking = Head(cfg, 2)
+        own = [None if variant.sharing else nn.Sequential(*low_level_features(cfg)) for _ in "pt"]
+        self.pose_features, self.tracking_features = own
         shape = torch.full((cfg.points, 2), 0.5) if mean_shape is None else mean_shape
         self.register_buffer("mean_shape", shape.float())
         self.mean_shape: Tensor
 
     def align(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Landmarks S1 = S0 + residual (B, points, 2) and F_I (B, C, 28, 28)."""
-        x = (images - 127.5) * (1 / 64.0)
-        f1, f2, f3 = self.backbone(x)
+        f1, f2, f3 = self.backbone(normalised(images))
         return self.mean_shape + self.alignment(f1, f2, f3), f1
 
-    def fuse(self, landmarks: Tensor, features: Tensor) -> Tensor:
-        """F_O = F_I * H (section 3.3), the input of both heads."""
-        return features * heatmap(landmarks, features.shape[-1])
+    def fuse(self, images: Tensor, landmarks: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """F_O = F_I * H (section 3.3) as the pose and as the tracking branch see it.
+
+        One tensor twice where they share the alignment's features (B, C, 28, 28).
+        """
+        variant, size = self.cfg.variant, self.cfg.input_size // 4
+        heat = heatmap(landmarks, size) if variant.heatmap else None
+        seen = [features]
+        if self.pose_features is not None and self.tracking_features is not None:
+            x = normalised(images)
+            seen = [self.pose_features(x), self.tracking_features(x)]
+        fused = seen if heat is None else [f * heat for f in seen]
+        return fused[0], fused[-1]
 
     def euler(self, fused: Tensor) -> Tensor:
         """Yaw, pitch, roll in radians, each tanh * pi: (B, 3)."""
@@ -272,9 +351,14 @@ class ATPN(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         landmarks, features = self.align(images)
-        fused = self.fuse(landmarks, features)
-        confidence = self.tracking(fused).softmax(1)[:, 1]
-        return landmarks, self.euler(fused), confidence  # (B, P, 2), (B, 3), (B,)
+        for_pose, for_tracking = self.fuse(images, landmarks, features)
+        confidence = self.tracking(for_tracking).softmax(1)[:, 1]
+        return landmarks, self.euler(for_pose), confidence  # (B, P, 2), (B, 3), (B,)
+
+
+def normalised(images: Tensor) -> Tensor:
+    """0..255 to about -2..2."""
+    return (images - 127.5) * (1 / 64.0)
 
 
 # --- What it costs -----------------------------------------------------------------------
@@ -319,11 +403,12 @@ def cost(net: ATPN) -> dict[str, Cost]:
             hook.remove()
 
     def part(*names: str) -> Cost:
-        parameters = sum(p.numel() for n in names for p in getattr(net, n).parameters())
-        return Cost(parameters, sum(counted[n] for n in names))
+        modules = [m for m in (getattr(net, n) for n in names) if m is not None]
+        parameters = sum(p.numel() for m in modules for p in m.parameters())
+        return Cost(parameters, sum(counted.get(n, 0) for n in names))
 
     return {
         "backbone + alignment": part("backbone", "alignment"),
-        "tracking branch": part("tracking"),
-        "pose branch": part("pose"),
+        "tracking branch": part("tracking", "tracking_features"),
+        "pose branch": part("pose", "pose_features"),
     }

@@ -1,6 +1,6 @@
 """Trains ATPN in three stages: alignment, then tracking, then pose.
 
-    python -m atpn_training.train --data DATA --out RUN [--stage all]
+    python -m atpn_training.train --data DATA --out RUN [--stage all] [--variant full]
 
 Every stage writes RUN/<stage>.pt as it goes and continues from it when started again.
 """
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from atpn_training.batches import Batch, Sampler, batches
 from atpn_training.data import load_backgrounds, load_faces, load_scenes, split_list
 from atpn_training.losses import alignment_loss, pose_loss, tracking_loss
-from atpn_training.net import ATPN
+from atpn_training.net import ATPN, VARIANTS, NetConfig
 from atpn_training.validate import Report, Validation
 
 STAGES = ("alignment", "tracking", "pose")
@@ -61,12 +61,12 @@ PLANS = {
 
 def trained_part(net: ATPN, stage: str) -> list[nn.Module]:
     """The modules that a stage changes; everything else is frozen (section 3.5)."""
-    parts: dict[str, list[nn.Module]] = {
+    parts: dict[str, list[nn.Module | None]] = {
         "alignment": [net.backbone, net.alignment],
-        "tracking": [net.tracking],
-        "pose": [net.pose],
+        "tracking": [net.tracking, net.tracking_features],
+        "pose": [net.pose, net.pose_features],
     }
-    return parts[stage]
+    return [part for part in parts[stage] if part is not None]
 
 
 def loss_of(net: ATPN, stage: str, batch: Batch) -> Tensor:
@@ -76,10 +76,11 @@ def loss_of(net: ATPN, stage: str, batch: Batch) -> Tensor:
         points, _ = net.align(images)
         return alignment_loss(points, batch["points"], batch["weight"])
     with torch.no_grad():
-        fused = net.fuse(*net.align(images))
+        aligned = net.align(images)
+    for_pose, for_tracking = net.fuse(images, *aligned)
     if stage == "tracking":
-        return tracking_loss(net.tracking(fused), batch["face"])
-    return pose_loss(net.euler(fused), batch["euler"])
+        return tracking_loss(net.tracking(for_tracking), batch["face"])
+    return pose_loss(net.euler(for_pose), batch["euler"])
 
 
 def freeze(net: ATPN, stage: str) -> None:
@@ -225,12 +226,97 @@ def train_stage(
     refresh_batch_norm(net, stage, recent)
 
 
+@dataclass(frozen=True)
+class Material:
+    """What the stages draw their batches from and are validated on."""
+
+    draws: dict[str, Callable[..., Batch]]
+    validations: dict[str, Callable[[ATPN], Report]]
+    mean_shape: Tensor
+
+    @classmethod
+    def load(cls, data: Path, open_only: bool = False) -> "Material":
+        """Read the whole data folder."""
+        faces = load_faces(data, "train", open_only)
+        backgrounds = load_backgrounds(data)
+        scenes = load_scenes(data)
+        held_back = split_list(backgrounds, "val"), split_list(scenes, "val")
+        return cls.of(
+            Sampler(faces, split_list(backgrounds, "train"), split_list(scenes, "train")),
+            Validation.load(data, *held_back),
+        )
+
+    @classmethod
+    def of(cls, sampler: Sampler, validation: Validation) -> "Material":
+        """What each stage takes of the samples and of the validation."""
+        return cls(
+            {"alignment": sampler.aligned, "tracking": sampler.judged, "pose": sampler.posed},
+            {
+                "alignment": validation.alignment,
+                "tracking": validation.tracking,
+                "pose": validation.pose,
+            },
+            mean_shape(sampler.faces.points),
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder of checkpoints, and how its stages are fed."""
+
+    out: Path
+    material: Material
+    seed: int = 0
+    workers: int = 1
+    every: int = 500  # steps between validations
+
+    def finished(self, stage: str) -> Path:
+        """Where a finished stage's weights are."""
+        return self.out / f"{stage}.done.pt"
+
+    def new_net(self, variant: str) -> ATPN:
+        """An untrained network; ValueError if the folder holds another variant's run."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        note = self.out / "variant.txt"
+        before = "full" if any(self.out.glob("*.pt")) else variant  # runs of old have no note
+        known = note.read_text().strip() if note.exists() else before
+        if known != variant:
+            raise ValueError(f"{self.out} is a run of the variant {known!r}, not {variant!r}")
+        note.write_text(f"{variant}\n")
+        torch.manual_seed(self.seed)
+        net = ATPN(NetConfig(variant=VARIANTS[variant]), self.material.mean_shape)
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def train(self, net: ATPN, stage: str, plan: Plan) -> None:
+        """Train a stage from where it stopped and leave its weights in ``net``."""
+        done = self.finished(stage)
+        if done.exists() and saved_step(self.out / f"{stage}.pt") >= plan.steps:
+            net.load_state_dict(torch.load(done, weights_only=True))
+            print(f"{stage}: was finished before, weights in {done}")
+            return
+        started = time.monotonic()
+        train_stage(
+            net,
+            stage,
+            plan,
+            partial(self.material.draws[stage], size=plan.batch),
+            self.material.validations[stage],
+            self.out,
+            self.seed * 10 + STAGES.index(stage),
+            self.workers,
+            self.every,
+        )
+        torch.save(net.state_dict(), done)
+        print(f"{stage}: {time.monotonic() - started:.0f} s, weights in {done}")
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and log")
     parser.add_argument("--stage", choices=[*STAGES, "all"], default="all")
+    parser.add_argument("--variant", choices=VARIANTS, default="full", help="of the ablation")
     parser.add_argument("--steps", type=int, help="instead of the plan's")
     parser.add_argument("--batch", type=int, help="instead of the plan's")
     parser.add_argument("--rate", type=float, help="instead of the plan's")
@@ -245,53 +331,24 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Run the stages that were asked for, one after the other."""
     args = parse()
-    torch.manual_seed(args.seed)
     cv2.setNumThreads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    faces = load_faces(args.data, "train", args.open_only)
-    backgrounds = load_backgrounds(args.data)
-    scenes = load_scenes(args.data)
-    sampler = Sampler(faces, split_list(backgrounds, "train"), split_list(scenes, "train"))
-    validation = Validation.load(
-        args.data, split_list(backgrounds, "val"), split_list(scenes, "val")
-    )
-    draws = {"alignment": sampler.aligned, "tracking": sampler.judged, "pose": sampler.posed}
-    validations = {
-        "alignment": validation.alignment,
-        "tracking": validation.tracking,
-        "pose": validation.pose,
-    }
-    net = ATPN(mean_shape=mean_shape(faces.points)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    material = Material.load(args.data, args.open_only)
+    run = Run(args.out, material, args.seed, args.workers, args.every)
+    net = run.new_net(args.variant)
     if args.init is not None:
         net.load_state_dict(torch.load(args.init, weights_only=True))
-    for number, stage in enumerate(STAGES if args.stage == "all" else [args.stage]):
-        done = args.out / f"{stage}.done.pt"
-        before = args.out / f"{STAGES[STAGES.index(stage) - 1]}.done.pt"
+    for stage in STAGES if args.stage == "all" else [args.stage]:
+        before = run.finished(STAGES[STAGES.index(stage) - 1])
         if stage != "alignment" and before.exists():
             net.load_state_dict(torch.load(before, weights_only=True))
-        plan = PLANS[stage]
-        size = args.batch or plan.batch
-        plan = replace(
-            plan, steps=args.steps or plan.steps, batch=size, rate=args.rate or plan.rate
-        )
-        if done.exists() and saved_step(args.out / f"{stage}.pt") >= plan.steps:
-            net.load_state_dict(torch.load(done, weights_only=True))
-            print(f"{stage}: was finished before, weights in {done}")
-            continue
-        started = time.monotonic()
-        train_stage(
-            net,
-            stage,
-            plan,
-            partial(draws[stage], size=size),
-            validations[stage],
-            args.out,
-            args.seed * 10 + number,
-            args.workers,
-            args.every,
-        )
-        torch.save(net.state_dict(), done)
-        print(f"{stage}: {time.monotonic() - started:.0f} s, weights in {done}")
+        run.train(net, stage, adapted(PLANS[stage], args.steps, args.batch, args.rate))
+
+
+def adapted(plan: Plan, steps: int | None, batch: int | None, rate: float | None) -> Plan:
+    """The plan with what was given in the place of its own."""
+    return replace(
+        plan, steps=steps or plan.steps, batch=batch or plan.batch, rate=rate or plan.rate
+    )
 
 
 def mean_shape(points: np.ndarray) -> Tensor:

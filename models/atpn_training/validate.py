@@ -69,15 +69,17 @@ class Validation:
     negatives: Images  # (M, 112, 112, 3)
 
     @classmethod
-    def load(cls, root: Path, backgrounds: list[Images], scenes: list[Scene]) -> "Validation":
-        """The validation split without pointing04."""
+    def load(
+        cls, root: Path, backgrounds: list[Images], scenes: list[Scene], count: int = 2000
+    ) -> "Validation":
+        """The validation split without pointing04, and ``count`` negatives."""
         faces = load_faces(root, "val")
         faces = faces.where(faces.source != "pointing04")
         rois = [roi_from_landmarks(points) for points in faces.teacher]
         crops = np.stack([crop(i, r) for i, r in zip(faces.images, rois, strict=True)])
         sampler = Sampler(faces, backgrounds, scenes)
         rng = np.random.default_rng(0)
-        negatives = np.stack([sampler.negative(rng) for _ in range(2000)])
+        negatives = np.stack([sampler.negative(rng) for _ in range(count)])
         return cls(faces, rois, crops, negatives)
 
     def alignment(self, net: ATPN) -> Report:

@@ -1,10 +1,18 @@
-"""Made-up faces and batches, so that training is tested without data or weights."""
+"""Made-up faces, batches and data folders, so that training is tested without real data."""
 
+import csv
+import json
+from pathlib import Path
+
+import cv2
 import numpy as np
+import skimage.data
 import torch
 from numpy.typing import NDArray
 
-from atpn.geometry import Box
+from atpn.geometry import Box, Image, crop, crop_to_image, square
+from atpn.inference import FaceNetwork, find_model, shipped_models
+from atpn.landmarks import to_68
 from atpn_training.batches import Sampler
 from atpn_training.data import STORED, Faces, Scene
 from atpn_training.net import ATPN, NetConfig
@@ -61,3 +69,68 @@ def made_up_sampler() -> Sampler:
     rng = np.random.default_rng(7)
     background, scene = (rng.integers(0, 256, (240, 320, 3)).astype(np.uint8) for _ in range(2))
     return Sampler(made_up_faces(), [background], [Scene(scene, (Box(100, 80, 160, 150),))])
+
+
+ASTRONAUT = square(222, 128, 190)  # the ROI of the face in scikit-image's photograph
+
+
+def astronaut_points(image: Image, roi: Box = ASTRONAUT) -> Array:
+    """What the shipped network finds in the photograph: (98, 2) pixels."""
+    network = FaceNetwork(find_model(shipped_models(), "atpn"))
+    return crop_to_image(network.run(crop(image, roi)[None]).landmarks[0], roi)
+
+
+def write_image(path: Path, image: Image) -> None:
+    """An RGB image in the format of the name's ending; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def write_video(path: Path, frames: list[Image]) -> None:
+    """An AVI of JPEG frames, 25 a second; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = frames[0].shape[:2]
+    code = cv2.VideoWriter.fourcc(*"MJPG")
+    video = cv2.VideoWriter(str(path), code, 25, (width, height))
+    assert video.isOpened()
+    for frame in frames:
+        video.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    video.release()
+
+
+def write_data(root: Path) -> None:
+    """A data folder of one real face in several guises, labelled by the shipped network."""
+    photo: Image = skimage.data.astronaut()
+    rows, points = [], []
+    listed = [("lfpw", ""), ("lfpw", ""), ("infanface", ""), ("infanface", "")]
+    listed += [("pointing04", "-30"), ("pointing04", "15"), ("web", ""), ("web", "")]
+    for i, (source, pan) in enumerate(listed):
+        view = square(222 + i, 135 - i, STORED * 1.4)
+        shown = crop(photo, view, STORED)
+        name = f"faces/{source}/{i}.jpg"
+        write_image(root / name, shown)
+        scale = STORED / view.width
+        roi = square((222 - view.x0) * scale, (128 - view.y0) * scale, 190 * scale)
+        points.append(astronaut_points(shown, roi))
+        rows.append(
+            {"file": name, "source": source, "split": "val", "face_px": "120", "spread": "0.01"}
+            | {"open": "False", "tilt": pan and "0", "pan": pan, "person": ""}
+        )
+    with (root / "faces.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    teacher = np.stack(points)
+    hand = np.array([r["source"] in ("lfpw", "infanface") for r in rows])
+    np.savez(
+        root / "labels.npz",
+        teacher98=teacher,
+        hand98=np.full_like(teacher, np.nan),
+        hand68=np.where(hand[:, None, None], to_68(teacher) + 0.5, np.nan).astype(np.float32),
+        rotation=np.tile(np.eye(3, dtype=np.float32), (len(rows), 1, 1)),
+    )
+    for i in range(2):
+        write_image(root / "background" / f"{i}.jpg", skimage.data.coffee()[:, i * 100 :])
+        write_image(root / "scenes" / f"{i}.jpg", skimage.data.chelsea())
+    scenes = {f"scenes/{i}.jpg": [[100, 80, 160, 150, 0.9]] for i in range(2)}
+    (root / "scenes.json").write_text(json.dumps(scenes))

@@ -30,9 +30,9 @@ class ShiftedNet(ATPN):
     """A network whose torch form is a hair off its exported form."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Landmarks moved by a thousandth of the crop."""
+        """Landmarks moved by a thousandth of the crop, but not in the exported graph."""
         points, pose, confidence = super().forward(images)
-        return points + 1e-3, pose, confidence
+        return points + (0 if torch.onnx.is_in_onnx_export() else 1e-3), pose, confidence
 
 
 def test_an_export_is_served_like_the_network(net: ATPN, tmp_path: Path) -> None:

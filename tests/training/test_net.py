@@ -6,7 +6,7 @@ import torch
 from atpn_training.cost import PAPER, table
 from atpn_training.net import (
     ATPN,
-    CoordConv,
+    Downsample,
     Multiview,
     conv_bn_global,
     cost,
@@ -75,8 +75,8 @@ def test_coordinates_run_from_minus_one_to_one() -> None:
     assert found[1, 6, :, 1].tolist() == pytest.approx([-1, -1 / 3, 1 / 3, 1])  # y: the rows
 
 
-def test_coordconv_halves_the_map() -> None:
-    assert CoordConv(8, 12)(torch.zeros(2, 8, 28, 28)).shape == (2, 12, 14, 14)
+def test_downsampling_halves_the_map() -> None:
+    assert Downsample(8, 12)(torch.zeros(2, 8, 28, 28)).shape == (2, 12, 14, 14)
 
 
 def test_multiview_keeps_the_shape() -> None:

@@ -1,0 +1,133 @@
+"""Makes the exported graph smaller: 8-bit integers or half-precision floats inside.
+
+Inputs and outputs stay as they are. Converted graphs are compared by `atpn_training.compare`.
+"""
+
+import csv
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from atpn.geometry import crop, roi_from_landmarks
+from atpn_training.data import Array, Images, read_rgb
+from atpn_training.served import jittered
+
+CALIBRATION = 256  # crops
+
+#: Nodes of no module: normalisation, mean shape and heatmap, whose values need their precision.
+FUNCTIONS = r"^/(net/)?[A-Z]\w*$"
+SQUEEZE_EXCITE = r"/(reduce|expand)/"
+LAST_LAYERS = r"/(project|regress|mix)/"
+STEM = r"/stem/"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What of the graph is computed in integers: operators, without nodes of these names."""
+
+    name: str
+    operators: tuple[str, ...]
+    without: tuple[str, ...] = (FUNCTIONS,)
+
+
+#: From the fastest to the most careful.
+RECIPES = (
+    Recipe("convolutions, additions and products", ("Conv", "Add", "Mul", "Concat", "Gemm")),
+    Recipe("convolutions and additions", ("Conv", "Add"), (FUNCTIONS, SQUEEZE_EXCITE)),
+    Recipe(
+        "convolutions without the last layers",
+        ("Conv", "Add"),
+        (FUNCTIONS, SQUEEZE_EXCITE, LAST_LAYERS),
+    ),
+    Recipe(
+        "convolutions of the backbone's and branches' bodies",
+        ("Conv",),
+        (FUNCTIONS, SQUEEZE_EXCITE, LAST_LAYERS, STEM),
+    ),
+)
+
+
+class Crops(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds crops (N, 112, 112, 3) to the calibration in small batches."""
+
+    def __init__(self, crops: Images, batch: int = 16) -> None:
+        self._batches: Iterator[Images] = iter(
+            [crops[i : i + batch] for i in range(0, len(crops), batch)]
+        )
+
+    def get_next(self) -> dict[str, Images] | None:
+        """The next batch by input name; None after the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {"image": batch}
+
+
+def calibration_crops(root: Path, count: int = CALIBRATION, seed: int = 0) -> Images:
+    """Training faces (count, 112, 112, 3) as slightly wrong ROIs show them."""
+    with (root / "faces.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    train = [i for i, row in enumerate(rows) if row["split"] == "train"]
+    if not train:
+        raise ValueError(f"{root / 'faces.csv'} has no training faces")
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(train, min(count, len(train)), replace=False)
+    with np.load(root / "labels.npz") as labels:
+        points: Array = labels["teacher98"][chosen]
+    rois = jittered([roi_from_landmarks(p) for p in points], seed)
+    return np.stack(
+        [crop(read_rgb(root / rows[i]["file"]), r) for i, r in zip(chosen, rois, strict=True)]
+    )
+
+
+def excluded(model: onnx.ModelProto, recipe: Recipe) -> list[str]:
+    """The names of the nodes that stay in floating point."""
+    return [n.name for n in model.graph.node if any(re.search(p, n.name) for p in recipe.without)]
+
+
+def to_int8(model: bytes, crops: Images, recipe: Recipe = RECIPES[0]) -> bytes:
+    """The graph with quantise/dequantise pairs, per-channel weights, calibrated on ``crops``."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the quantiser, about its own dependencies
+        source, prepared, target = (Path(folder) / f"{n}.onnx" for n in ("a", "b", "c"))
+        source.write_bytes(model)
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            target,
+            Crops(crops),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(recipe.operators),
+            nodes_to_exclude=excluded(onnx.load(prepared), recipe),
+            per_channel=True,
+            # 7 bits: without VNNI, products of 8-bit numbers overflow their 16-bit sums.
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        return target.read_bytes()
+
+
+def to_fp16(model: bytes) -> bytes:
+    """The graph in half precision, without the nodes whose values need more."""
+    loaded = onnx.load_from_string(model)
+    careful = excluded(loaded, Recipe("half precision", ()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about weights below the smallest half-precision number
+        half = convert_float_to_float16(loaded, keep_io_types=True, node_block_list=careful)
+    serialised: bytes = half.SerializeToString()
+    return serialised

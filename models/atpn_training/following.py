@@ -1,0 +1,182 @@
+"""Tracks the faces of a clip frame by frame by the service's own rules, and measures that."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atpn import tracking
+from atpn.detection import Detector
+from atpn.geometry import (
+    Box,
+    crop,
+    crop_to_image,
+    roi_from_detection,
+    turned_pose,
+    upright_roi,
+)
+from atpn.inference import FaceNetwork
+from atpn.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from atpn.tracking import Rules, Sighting, State, Track
+from atpn_training.data import Array, Images
+from atpn_training.measures import Figures, rounded
+
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One face in one frame."""
+
+    landmarks: Array  # (98, 2) in frame pixels
+    pose: Array  # (3,) yaw, pitch, roll in radians
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """What tracking did with one frame."""
+
+    faces: dict[int, Seen]  # by track id
+    given_up: int  # tracks that the frame ended
+    looked: bool  # whether the detector saw it
+    detections: int = 0  # and how many faces it found
+
+
+def frames(path: Path) -> Iterator[Images]:
+    """Frames (H, W, 3) RGB of a video file; ValueError if there is none to read."""
+    video = cv2.VideoCapture(str(path))
+    count = 0
+    try:
+        while True:
+            ok, frame = video.read()
+            if not ok:
+                break
+            count += 1
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    finally:
+        video.release()
+    if count == 0:
+        raise ValueError(f"{path} is not a video that can be read")
+
+
+@dataclass
+class Follower:
+    """A stream without a socket: the decisions of `atpn.tracking` in the order of the service."""
+
+    network: FaceNetwork
+    detector: Detector
+    rules: Rules = field(default_factory=Rules)
+    state: State = field(default_factory=State)
+
+    def advance(self, image: Images) -> Step:
+        """Track one frame."""
+        height, width = image.shape[:2]
+        before = tracking.resized(self.state, width, height)
+        seen = self._see(image, [t.roi for t in before.tracks])
+        state = tracking.follow(before, before.seq + 1, _sightings(seen), self.rules)
+        by_id = {t.track_id: s for t, s in zip(before.tracks, seen, strict=True)}
+        for track in _missing(before, state):
+            rungs = self._see(image, tracking.ladder(track))
+            state, rung = tracking.recover(state, track, _sightings(rungs), self.rules)
+            if rung >= 0:
+                by_id[track.track_id] = rungs[rung]
+        given_up = len(_missing(before, state))
+        looked, detections = tracking.wants_detection(before, state, self.rules), 0
+        if looked:
+            found = [roi_from_detection(d.box) for d in self.detector.detect(image)]
+            rois = tracking.unclaimed(state, found, self.rules)
+            fresh = self._see(image, rois)
+            by_roi = {s.next_roi: f for s, f in zip(_sightings(fresh), fresh, strict=True)}
+            known = state
+            state = tracking.admit(state, rois, _sightings(fresh), self.rules)
+            by_id |= {t.track_id: by_roi[t.roi] for t in _missing(state, known)}
+            detections = len(found)
+        self.state = state
+        kept = {t.track_id: by_id[t.track_id] for t in state.tracks}
+        return Step(kept, given_up, looked, detections)
+
+    def _see(self, image: Images, rois: list[Box]) -> list[Seen]:
+        if not rois:
+            return []
+        out = self.network.run(np.stack([crop(image, roi) for roi in rois]))
+        return [
+            Seen(
+                crop_to_image(out.landmarks[i], roi),
+                turned_pose(out.pose[i], roi.angle),
+                float(out.confidence[i]),
+            )
+            for i, roi in enumerate(rois)
+        ]
+
+
+def _sightings(seen: list[Seen]) -> list[Sighting]:
+    return [Sighting(s.confidence, upright_roi(s.landmarks)) for s in seen]
+
+
+def _missing(before: State, after: State) -> list[Track]:
+    """The tracks of ``before`` that ``after`` has not."""
+    there = {t.track_id for t in after.tracks}
+    return [t for t in before.tracks if t.track_id not in there]
+
+
+def follow(network: FaceNetwork, detector: Detector, clip: Iterable[Images]) -> list[Step]:
+    """Track a whole clip."""
+    follower = Follower(network, detector)
+    return [follower.advance(image) for image in clip]
+
+
+# --- Measures ----------------------------------------------------------------------------
+
+
+def tracking_figures(steps: list[Step]) -> Figures:
+    """How well a clip was tracked, from the first frame with a face on.
+
+    ``lost_percent`` is the share of frames without any face, ``given_up_per_1000`` how often in
+    1000 frames a tracked face was given up (and the detector asked), ``jitter_percent`` see
+    `jitter`.
+    """
+    first = next((i for i, s in enumerate(steps) if s.faces), None)
+    if first is None:
+        return {"frames": len(steps), "first": None}
+    after = steps[first:]
+    shaking = jitter(after)
+    return {
+        "frames": len(steps),
+        "first": first,
+        "lost_percent": rounded(100 * float(np.mean([not s.faces for s in after]))),
+        "given_up_per_1000": rounded(1000 * sum(s.given_up for s in after) / len(after)),
+        "detector_percent": rounded(100 * float(np.mean([s.looked for s in after]))),
+        "jitter_percent": None if shaking is None else rounded(100 * shaking),
+    }
+
+
+def jitter(steps: list[Step]) -> float | None:
+    """How much landmarks shake, in inter-ocular distances; None where no face stays.
+
+    The distance of each landmark from the middle of its places one frame before and after: even
+    motion does not count. Mean over the landmarks, median over frames and faces.
+    """
+    shaking = []
+    for before, now, after in zip(steps, steps[1:], steps[2:], strict=False):
+        for track_id in before.faces.keys() & now.faces.keys() & after.faces.keys():
+            a, p, b = (s.faces[track_id].landmarks for s in (before, now, after))
+            scale = float(np.linalg.norm(p[LEFT_EYE_OUTER] - p[RIGHT_EYE_OUTER]))
+            off = np.linalg.norm(p - (a + b) / 2, axis=-1).mean()
+            shaking.append(float(off) / max(scale, 1.0))
+    return float(np.median(shaking)) if shaking else None
+
+
+def lingering(steps: list[Step], present: NDArray[np.bool_]) -> Figures:
+    """What is tracked after the last frame that shows a face, as ``present`` (frames,) says.
+
+    ``lingered_frames`` counts the frames at once after it in which a face is still tracked,
+    ``false_frames`` all of them.
+    """
+    shown = np.flatnonzero(present)
+    rest = [bool(s.faces) for s in steps[int(shown[-1]) + 1 if shown.size else 0 :]]
+    at_once = rest.index(False) if False in rest else len(rest)
+    return {"faceless_frames": len(rest), "lingered_frames": at_once, "false_frames": sum(rest)}

@@ -1,0 +1,121 @@
+"""A clip is followed as a stream of the service is, and measured by what was done."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from atpn.geometry import Box, Image
+from atpn.inference import FaceNetwork, find_model, shipped_models
+from atpn_training.following import (
+    Follower,
+    Seen,
+    Step,
+    follow,
+    frames,
+    jitter,
+    lingering,
+    tracking_figures,
+)
+from atpn_training.served import shipped_detector
+from tests.clips import view
+from tests.conftest import FakeDetector, FakeNetwork
+from tests.training.synthetic import face_points, write_video
+
+BLANK: Image = np.zeros((64, 64, 3), np.uint8)
+
+
+def step(*ids: int, given_up: int = 0, moved: float = 0.0) -> Step:
+    """A frame with these tracks, whose landmarks are moved to the right in pixels."""
+    points = face_points(np.random.default_rng(0)) + np.array([moved, 0], np.float32)
+    seen = Seen(points, np.zeros(3, np.float32), 0.9)
+    return Step(dict.fromkeys(ids, seen), given_up, looked=not ids)
+
+
+def test_a_face_is_followed_with_one_look_of_the_detector() -> None:
+    network = FaceNetwork(find_model(shipped_models(), "atpn"))
+    photo = skimage.data.astronaut()
+    clip = [view(photo, 225 + 30 * np.sin(i / 5), 130, 260) for i in range(12)]
+    steps = follow(network, shipped_detector(), clip)
+    assert [list(s.faces) for s in steps] == [[1]] * 12
+    assert [s.looked for s in steps] == [True, *[False] * 11]
+
+
+def test_a_face_that_is_not_there_is_looked_for_ever_more_rarely() -> None:
+    network = FakeNetwork()
+    looked = [s.looked for s in follow(network, FakeDetector(), [BLANK] * 40)]
+    assert looked[:3] == [True] * 3
+    assert sum(looked[3:]) < 20
+    assert network.batches == []
+
+
+def test_a_face_that_turned_out_of_its_roi_is_found_by_a_retry() -> None:
+    """Neither the detector nor the first ROI sees it, a rung of the ladder does."""
+    network, detector = FakeNetwork(), FakeDetector(Box(8, 8, 40, 40))
+    follower = Follower(network, detector)
+    first = follower.advance(BLANK)
+    detector.boxes.clear()
+    sure = [0.1, 0.9]  # of the ROI, then of the ladder's rungs
+    network.run = lambda crops: replace(  # type: ignore[method-assign]
+        FakeNetwork().run(crops), confidence=np.full(len(crops), sure.pop(0), np.float32)
+    )
+    second = follower.advance(BLANK)
+    assert list(second.faces) == list(first.faces) == [1]
+    assert (second.given_up, second.looked) == (0, False)
+
+
+def test_the_figures_count_from_the_first_face_on() -> None:
+    steps = [step(), step(1), step(1), step(given_up=1), step(2), step(2)]
+    found = tracking_figures(steps)
+    assert found["first"] == 1
+    assert found["lost_percent"] == 20
+    assert found["given_up_per_1000"] == 200
+    assert found["detector_percent"] == 20
+
+
+def test_a_clip_without_a_face_has_no_figures() -> None:
+    assert tracking_figures([step(), step()]) == {"frames": 2, "first": None}
+
+
+def test_even_motion_is_no_jitter() -> None:
+    assert jitter([step(1, moved=3.0 * i) for i in range(5)]) == pytest.approx(0, abs=1e-6)
+
+
+def test_jitter_is_in_interocular_distances() -> None:
+    points = face_points(np.random.default_rng(0))
+    eyes = float(np.linalg.norm(points[60] - points[72]))
+    shaken = [step(1, moved=eyes / 100 * (i % 2)) for i in range(6)]
+    assert jitter(shaken) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_jitter_needs_a_face_in_three_frames() -> None:
+    assert jitter([step(1), step(1), step(2)]) is None
+
+
+def test_frames_after_the_face_left_are_counted() -> None:
+    steps = [step(1), step(1), step(1), step(1), step(), step(2), step()]
+    present = np.array([True, True, False, False, False, False, False])
+    assert lingering(steps, present) == {
+        "faceless_frames": 5,
+        "lingered_frames": 2,
+        "false_frames": 3,
+    }
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "text.mp4"
+    path.write_text("no video")
+    with pytest.raises(ValueError, match=r"text\.mp4 is not a video"):
+        list(frames(path))
+
+
+def test_the_frames_of_a_video_are_rgb(tmp_path: Path) -> None:
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 250
+    write_video(tmp_path / "red.avi", [red] * 3)
+    found = list(frames(tmp_path / "red.avi"))
+    assert len(found) == 3
+    assert found[0][..., 0].min() > 200
+    assert found[0][..., 2].max() < 60
