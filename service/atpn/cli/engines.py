@@ -98,10 +98,11 @@ class Local:
         realtime: bool,  # noqa: ARG002 - frames wait for no network here
     ) -> Iterator[Frame]:
         """See `Engine.track`."""
-        from atpn.stream import Stream  # noqa: PLC0415
+        from atpn.stream import Stream, rules_of  # noqa: PLC0415
         from atpn.track import View, frame_payload  # noqa: PLC0415
 
-        stream = Stream(self.core, None, self._rules(follow))
+        rules = rules_of(self.core.settings, follow.max_faces, follow.min_confidence)
+        stream = Stream(self.core, None, rules)
         view = View(follow.points, follow.pose)
         self._call(stream.open)
         try:
@@ -116,15 +117,6 @@ class Local:
                 yield Frame(told, error, picture, index, 0, stream.session_id)
         finally:
             self._call(stream.close)
-
-    def _rules(self, follow: Follow) -> Any:
-        from atpn.tracking import Rules  # noqa: PLC0415
-
-        settings = self.core.settings
-        most = settings.track_max_faces if follow.max_faces is None else follow.max_faces
-        least = follow.min_confidence
-        threshold = settings.track_threshold if least is None else least
-        return Rules(min(most, settings.track_max_faces), threshold, settings.redetect_every)
 
     def _call(self, work: Callable[..., Any], *args: Any) -> Any:
         from atpn.errors import AtpnError  # noqa: PLC0415
