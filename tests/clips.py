@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import skimage.data
@@ -50,6 +51,22 @@ def panning(count: int) -> list[bytes]:
             )
         )
     return frames
+
+
+def video(path: Path, frames: list[bytes], fps: int = 20) -> Path:
+    """Encoded frames of one size as a video file, of the format that its name ends in."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.bit_rate, stream.pix_fmt = 4_000_000, "yuv420p"
+        for index, data in enumerate(frames):
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            assert image is not None
+            if index == 0:
+                stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(image.astype(np.uint8), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 def two_faces() -> bytes:

@@ -3,16 +3,22 @@
 import json
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from atpn.cli import main
 from atpn.settings import PREFIX, Settings
+from tests import clips
 from tests.conftest import Service
+from tests.server import Server, running
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 
 
 def settings_table() -> dict[str, tuple[str, str]]:
@@ -70,3 +76,60 @@ async def test_the_curl_example_gives_the_answer_that_stands_below_it(service: S
         np.testing.assert_allclose(own["landmarks"], told["landmarks"], atol=0.5)
         np.testing.assert_allclose(own["pose"]["rotation"], told["pose"]["rotation"], atol=0.01)
         assert own["confidence"] == pytest.approx(told["confidence"], abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A running service."""
+    with running() as started:
+        yield started
+
+
+def python_block(text: str) -> str:
+    """The program in a document."""
+    [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return str(block)
+
+
+def ran(code: str, *arguments: object) -> str:
+    """What a program prints, run in the project's folder."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readmes_python_example_runs(server: Server) -> None:
+    out = ran(python_block(README).replace("http://127.0.0.1:8000", server.url))
+    first, *frames = [line for line in out.splitlines() if line.startswith(("Box", "0", "1", "2"))]
+    assert "(98, 2)" in first
+    assert frames == ["0 detected [1]", "1 tracked [1]", "2 tracked [1]"]
+
+
+def test_every_option_of_the_readmes_commands_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = re.findall(r"^atpn (\w+) (.*)$", README, re.MULTILINE)
+    assert len(commands) >= 5
+    for command, rest in commands:
+        assert main([command, "--help"]) == 0
+        known = capsys.readouterr().out
+        for option in re.findall(r"--\w+", rest.partition("#")[0]):
+            assert option in known, f"atpn {command} {option}"
+
+
+def test_the_tutorials_meter_runs_on_a_video(server: Server, tmp_path: Path) -> None:
+    program = python_block(TUTORIAL)
+    assert len([line for line in program.splitlines() if line.strip()]) <= 45
+    video = clips.video(tmp_path / "face.mp4", clips.panning(12))
+    last = ran(program, video, server.url).splitlines()[-1]
+    told = re.fullmatch(r"blinks (\d+)  yawns (\d+)  attention (\d+) %\s*", last)
+    assert told, last
+    blinks, yawns, attention = map(int, told.groups())
+    assert blinks <= 2
+    assert yawns == 0
+    assert attention > 70

@@ -1,13 +1,15 @@
 """Draws faces on their picture: landmarks joined to contours, and the head's axes."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from atpn.aligner import Face
 from atpn.geometry import Array, Image
-from atpn.landmarks import CONTOURS, LEFT_PUPIL, RIGHT_PUPIL
+from atpn.landmarks import CONTOURS, LEFT_PUPIL, POINTS, RIGHT_PUPIL
 
 Colour = tuple[int, int, int]
 
@@ -20,18 +22,43 @@ AXES: list[tuple[tuple[float, float, float], Colour]] = [
     ((0.0, 0.0, -1.0), (255, 60, 50)),
 ]
 SUBPIXEL = 4  # fractional bits of OpenCV's drawing coordinates
+NOSE_TIP = {98: 54, 68: 30, 5: 2}  # by the number of landmarks
 
 
-def draw(image: Image, faces: Iterable[Face]) -> Image:
+class Drawable(Protocol):
+    """What is drawn of a face: the service's own, or a `Mark` made of an answer."""
+
+    @property
+    def landmarks(self) -> Array:
+        """(N, 2) in image pixels; 98 are joined to contours, others are dots."""
+
+    @property
+    def rotation(self) -> NDArray[np.float64] | None:
+        """The 3x3 matrix of the head's axes; without it they are not drawn."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A face to draw that is known only by its answer."""
+
+    landmarks: Array
+    rotation: NDArray[np.float64] | None = None
+    label: str = ""  # written above it
+
+
+def draw(image: Image, faces: Iterable[Drawable]) -> Image:
     """A copy of ``image`` (H, W, 3) RGB with every face drawn on it."""
     canvas = image.copy()
     for face in faces:
         _draw_landmarks(canvas, face.landmarks)
-        _draw_axes(canvas, face)
+        if face.rotation is not None:
+            _draw_axes(canvas, face.landmarks, face.rotation)
+        if isinstance(face, Mark) and face.label:
+            _draw_label(canvas, face.landmarks, face.label)
     return canvas
 
 
-def rendered(image: Image, faces: Iterable[Face], kind: str) -> bytes:
+def rendered(image: Image, faces: Iterable[Drawable], kind: str) -> bytes:
     """The drawn picture, encoded as ``image/jpeg`` or ``image/png``."""
     canvas = cv2.cvtColor(draw(image, faces), cv2.COLOR_RGB2BGR)
     ok, data = cv2.imencode("." + kind.removeprefix("image/"), canvas)
@@ -52,24 +79,35 @@ def _fixed(points: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
 
 def _draw_landmarks(canvas: Image, points: Array) -> None:
     width, size = _thickness(points), min(float(np.ptp(points, axis=0).max()), 4000.0)
-    for first, last, closed in CONTOURS.values():
+    joined = len(points) == POINTS
+    for first, last, closed in CONTOURS.values() if joined else ():
         line = _fixed(points[first:last])
         cv2.polylines(canvas, [line], closed, LINE, width, cv2.LINE_AA, SUBPIXEL)
     radius = round(size / 160 * (1 << SUBPIXEL))  # less than a third of the points' distance
     for point in _fixed(points):
         cv2.circle(canvas, point.tolist(), radius, POINT, -1, cv2.LINE_AA, SUBPIXEL)
-    for pupil in _fixed(points[[LEFT_PUPIL, RIGHT_PUPIL]]):
+    for pupil in _fixed(points[[LEFT_PUPIL, RIGHT_PUPIL]]) if joined else ():
         cv2.circle(canvas, pupil.tolist(), 2 * radius, LINE, -1, cv2.LINE_AA, SUBPIXEL)
 
 
-def _draw_axes(canvas: Image, face: Face) -> None:
+def _draw_axes(canvas: Image, points: Array, rotation: NDArray[np.float64]) -> None:
     """Three axes of equal length in space, from the nose tip, seen without perspective."""
-    points = face.landmarks
-    origin = points[54]
+    nose = NOSE_TIP.get(len(points))
+    origin = points.mean(0) if nose is None else points[nose]
     length = 0.5 * float(np.ptp(points, axis=0).max())
     width = 2 * _thickness(points)
-    axes = [(face.rotation @ np.array(axis), colour) for axis, colour in AXES]
+    axes = [(rotation @ np.array(axis), colour) for axis, colour in AXES]
     for direction, colour in sorted(axes, key=lambda pair: -pair[0][2]):  # nearest last
         end = origin + length * direction[:2].astype(np.float32)
         a, b = _fixed(np.stack([origin, end]))
         cv2.line(canvas, a.tolist(), b.tolist(), colour, width, cv2.LINE_AA, SUBPIXEL)
+
+
+def _draw_label(canvas: Image, points: Array, text: str) -> None:
+    """Above the face's left edge, black behind so that it reads on any picture."""
+    scale = max(0.4, 0.5 * _thickness(points))
+    left, top = np.clip(points.min(0), -10000, 10000).astype(int).tolist()
+    at = left, max(top - 8, round(24 * scale))
+    for colour, width in [((0, 0, 0), 4), (LINE, 1)]:
+        stroke = max(1, round(width * scale))
+        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, stroke, cv2.LINE_AA)

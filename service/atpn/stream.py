@@ -16,6 +16,7 @@ from atpn.core import Core
 from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
 from atpn.geometry import Box, Image
 from atpn.sessions import Saved, key_of, new_token
+from atpn.settings import Settings
 from atpn.tracking import Rules, Sighting, State, Track
 
 log = logging.getLogger("atpn.stream")
@@ -38,6 +39,16 @@ class FrameResult:
 def sightings(faces: list[Face]) -> list[Sighting]:
     """What tracking needs to know of faces."""
     return [Sighting(face.confidence, face.next_roi) for face in faces]
+
+
+def rules_of(
+    settings: Settings, max_faces: int | None = None, min_confidence: float | None = None
+) -> Rules:
+    """What a stream is tracked by: the settings, and what its client asks for within them."""
+    most = settings.track_max_faces
+    threshold = settings.track_threshold if min_confidence is None else min_confidence
+    keep = min(settings.track_keep_threshold, threshold)
+    return Rules(min(max_faces or most, most), threshold, keep, settings.redetect_every)
 
 
 class Stream:

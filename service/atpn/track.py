@@ -33,8 +33,7 @@ from atpn.errors import (
 )
 from atpn.schemas import Payload, box_payload, face_payload, milliseconds, points_payload
 from atpn.smoothing import OneEuro
-from atpn.stream import FrameResult, Stream
-from atpn.tracking import Rules
+from atpn.stream import FrameResult, Stream, rules_of
 
 log = logging.getLogger("atpn.track")
 
@@ -146,13 +145,7 @@ class Connection:
         self._view = View()
         self._mailbox = Mailbox()
         self._arrived = asyncio.Event()
-        settings = core.settings
-        rules = Rules(
-            settings.track_max_faces,
-            settings.track_threshold,
-            min(settings.track_keep_threshold, settings.track_threshold),
-            settings.redetect_every,
-        )
+        rules = rules_of(core.settings)
         self._stream = Stream(core, socket.query_params.get("token"), rules)
 
     async def refuse(self, error: AtpnError) -> None:

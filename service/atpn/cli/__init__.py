@@ -1,0 +1,5 @@
+"""The ``atpn`` command; `main` runs it."""
+
+from atpn.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,299 @@
+"""The commands: what they are called, what they take, and in which order things happen."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.table import Table
+
+from atpn import __version__
+from atpn.cli.bench import measure
+from atpn.cli.engines import Engine, local, remote
+from atpn.cli.inputs import Unreadable, image_files
+from atpn.cli.output import Csv, FaceTable, JsonLines, Sink, TrackTable, screen
+from atpn.cli.plot import Plot
+from atpn.cli.report import Report, Stopped
+from atpn.cli.video import Drawings, Recording, sources
+from atpn.cli.work import WithoutLandmarks, follow_all, look_at_all
+from atpn.client import ClientError
+from atpn.client.protocol import Follow
+from atpn.client.requests import Wanted
+from atpn.errors import ConfigurationError
+from atpn.extras import MissingExtra, needs
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="atpn",
+    help="Face landmarks, head pose and face tracking.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Images = Annotated[
+    list[str], typer.Argument(help="image files, folders, patterns, or - for standard input")
+]
+Videos = Annotated[
+    list[str],
+    typer.Argument(help="videos, folders, patterns, a camera's number, or - for standard input"),
+]
+Url = Annotated[
+    str | None, typer.Option(help="of a running service; without it the work is done here")
+]
+Key = Annotated[str | None, typer.Option(help="API key of the service")]
+Timeout = Annotated[float, typer.Option(min=0.1, max=300, help="seconds to wait for an answer")]
+Points = Annotated[int, typer.Option(help="landmarks of each face: 98, 68 or 5")]
+MaxFaces = Annotated[int | None, typer.Option(min=1, help="most faces")]
+MinConfidence = Annotated[
+    float | None, typer.Option(min=0, max=1, help="leave out faces of a lower confidence")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="a JSON object a line")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="comma-separated, a row a face")]
+Draw = Annotated[Path | None, typer.Option(file_okay=False, help="folder for annotated images")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    0: all done; 1: some inputs failed, the others are done; 2: wrong usage or configuration;
+    130: interrupted.
+    """
+    try:
+        app(arguments, prog_name="atpn")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except (ConfigurationError, MissingExtra) as error:
+        return told(str(error), 2)
+    except Stopped as error:
+        return told(str(error), error.code)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def told(message: str, code: int) -> int:
+    """Say why on standard error; returns ``code``."""
+    print(f"atpn: {message}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def show_version(wanted: bool) -> None:
+    """``--version``."""
+    if wanted:
+        print(f"atpn {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="and exit")
+    ] = False,
+) -> None:
+    """Face landmarks, head pose and face tracking."""
+
+
+@app.command()
+def serve() -> None:
+    """Run the service (settings: environment variables, prefix ATPN_)."""
+    with needs("cpu"):
+        import onnxruntime  # noqa: F401, PLC0415 - first, for it tells cpu from video
+
+        from atpn.settings import load_settings  # noqa: PLC0415
+        from atpn.workers import serve as run  # noqa: PLC0415
+
+    raise typer.Exit(run(load_settings()))
+
+
+@app.command()
+def align(
+    images: Images,
+    points: Points = 98,
+    pose: Annotated[bool, typer.Option("--pose", help="also the head pose")] = False,
+    max_faces: MaxFaces = None,
+    min_confidence: MinConfidence = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    draw: Draw = None,
+    url: Url = None,
+    key: Key = None,
+    timeout: Timeout = 15,
+) -> None:
+    """Find the faces of images and their landmarks."""
+    check_points(points)
+    wanted = Wanted(points, pose, max_faces, min_confidence)
+    sink = chosen(as_json, as_csv, wanted, frames=False, landmarks=True)
+    look(images, wanted, sink, draw, engine_of(url, key, timeout))
+
+
+@app.command()
+def pose(
+    images: Images,
+    max_faces: MaxFaces = None,
+    min_confidence: MinConfidence = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    draw: Draw = None,
+    url: Url = None,
+    key: Key = None,
+    timeout: Timeout = 15,
+) -> None:
+    """Find the faces of images and where they look: yaw, pitch and roll in degrees."""
+    wanted = Wanted(98, True, max_faces, min_confidence)
+    sink = WithoutLandmarks(chosen(as_json, as_csv, wanted, frames=False, landmarks=False))
+    look(images, wanted, sink, draw, engine_of(url, key, timeout))
+
+
+@app.command()
+def track(
+    videos: Videos,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="annotated video")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="diagram of pose and confidence (PNG, SVG)")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="at most so many of each")] = None,
+    points: Points = 98,
+    max_faces: MaxFaces = None,
+    min_confidence: MinConfidence = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    url: Url = None,
+    key: Key = None,
+    timeout: Timeout = 15,
+) -> None:
+    """Follow the faces of videos or of a webcam; each face keeps its number."""
+    check_points(points)
+    report = Report()
+    found = [source for one in videos for source in named(sources, one, report)]
+    if (out or plot) and len(found) > 1:
+        raise typer.BadParameter(f"{len(found)} videos: --out and --plot are made of one")
+    sinks = [chosen(as_json, as_csv, Wanted(points, True), frames=True, landmarks=True)]
+    opening = engine_of(url, key, timeout)
+    if found:
+        sinks += [Plot(plot)] if plot else []
+        sinks += [recording(out)] if out else []
+        follow = Follow(points, True, max_faces, min_confidence)
+        follow_all(opening, found, follow, frames, sinks, report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the models that can be served."""
+    with needs("cpu"):
+        import onnxruntime  # noqa: F401, PLC0415
+
+        from atpn.inference import find_model, shipped_models  # noqa: PLC0415
+        from atpn.settings import load_settings  # noqa: PLC0415
+
+    folder = load_settings().model_dir or shipped_models()
+    table = Table("model", "version", "file")
+    for root in sorted(p for p in folder.iterdir() if p.is_dir()):
+        for version in sorted((p.name for p in root.iterdir() if p.name.isdigit()), key=int):
+            model = find_model(folder, root.name, version)
+            row = {"name": model.name, "version": model.version, "path": str(model.path)}
+            if as_json:
+                print(json.dumps(row))  # noqa: T201
+            table.add_row(*row.values())
+    if not as_json:
+        screen().print(table)
+
+
+@app.command()
+def bench(
+    url: Annotated[str, typer.Option(help="of the running service")],
+    key: Key = None,
+    clients: Annotated[int, typer.Option(min=1, max=256, help="that send at once")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600)] = 5,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="to send; without it a made-up 640x480 picture with one given box",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a service's requests per second and latency."""
+    data = None if image is None else image.read_bytes()
+    try:
+        tally = asyncio.run(measure(url, key, data, clients, seconds))
+    except (ClientError, ValueError) as error:
+        Report().failed(url, error)
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps(tally.figures))  # noqa: T201
+    else:
+        table = Table("figure", "value", title=f"{clients} clients, {tally.seconds:.1f} s")
+        for name, value in tally.figures.items():
+            table.add_row(name.replace("_per_s", "/s").replace("_ms", " ms"), f"{value or 0}")
+        screen().print(table)
+    raise typer.Exit(1 if tally.errors or not tally.latencies_ms else 0)
+
+
+def check_points(points: int) -> None:
+    """Usage error for a number of landmarks that is not offered."""
+    if points not in {98, 68, 5}:
+        raise typer.BadParameter(f"--points: 98, 68 or 5 is expected, not {points}")
+
+
+def chosen(as_json: bool, as_csv: bool, wanted: Wanted, frames: bool, landmarks: bool) -> Sink:
+    """The sink that the options ask for."""
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv: choose one")
+    if as_json:
+        return JsonLines()
+    if as_csv:
+        return Csv(wanted, frames, landmarks)
+    return TrackTable(wanted.pose) if frames else FaceTable(wanted.pose)
+
+
+def engine_of(url: str | None, key: str | None, timeout_s: float) -> AbstractContextManager[Engine]:
+    """The service at ``url``, or this process."""
+    if url is None:
+        if key is not None:
+            raise typer.BadParameter("--key is for a service: give its --url")
+        return local()
+    if not url.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"--url: http:// or https:// is expected, not {url!r}")
+    return remote(url, key, timeout_s)
+
+
+def recording(path: Path) -> Recording:
+    """The annotated video; usage error for a path or format that cannot be written."""
+    try:
+        return Recording(path)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(f"--out: {error}") from error
+
+
+def named(find: Callable[[str], list[T]], argument: str, report: Report) -> list[T]:
+    """What an argument names; where that is nothing, it is reported."""
+    try:
+        return find(argument)
+    except Unreadable as error:
+        report.failed(argument, error)
+        return []
+
+
+def look(
+    images: list[str],
+    wanted: Wanted,
+    sink: Sink,
+    draw: Path | None,
+    opening: AbstractContextManager[Engine],
+) -> None:
+    """What align and pose do with their images; ends the command with its exit code."""
+    report = Report()
+    files = [file for one in images for file in named(image_files, one, report)]
+    if files:
+        sinks = [sink, Drawings(draw)] if draw else [sink]
+        look_at_all(opening, files, wanted, sinks, report)
+    raise typer.Exit(report.exit_code)

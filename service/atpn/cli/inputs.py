@@ -1,0 +1,66 @@
+"""What the arguments of a command name: files, folders, patterns and standard input."""
+
+import glob
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp"])
+VIDEOS = frozenset([".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"])
+STDIN = "-"
+
+
+class Unreadable(Exception):
+    """An argument names nothing, or nothing that can be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One encoded image."""
+
+    name: str
+
+    @property
+    def stem(self) -> str:
+        """What files made of it are called."""
+        return "stdin" if self.name == STDIN else Path(self.name).stem
+
+    def read(self) -> bytes:
+        """Its bytes; OSError where they cannot be read."""
+        if self.name == STDIN:
+            return sys.stdin.buffer.read()
+        return Path(self.name).read_bytes()
+
+
+def image_files(argument: str) -> list[ImageFile]:
+    """The images that an argument names: a folder's are searched for, with those below it."""
+    return [ImageFile(str(path)) for path in paths(argument, IMAGES)]
+
+
+def paths(argument: str, suffixes: frozenset[str]) -> list[Path]:
+    """The files behind an argument, sorted; of a folder those with ``suffixes``.
+
+    Raises Unreadable where there is none. Standard input is a file of the name ``-``.
+    """
+    path = Path(argument)
+    if argument == STDIN or path.is_file():
+        return [path]
+    if path.is_dir():
+        found = of_kind(path.rglob("*"), suffixes)
+        return list(_or_nothing(found, f"no file in it ends in {', '.join(sorted(suffixes))}"))
+    if glob.has_magic(argument):
+        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - an absolute pattern
+        return list(_or_nothing([Path(m) for m in matches if Path(m).is_file()], "nothing matches"))
+    raise Unreadable("no such file or folder")
+
+
+def of_kind(candidates: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
+    """The files that end in one of ``suffixes``, sorted."""
+    return sorted(p for p in candidates if p.suffix.lower() in suffixes and p.is_file())
+
+
+def _or_nothing(found: list[Path], otherwise: str) -> Iterator[Path]:
+    if not found:
+        raise Unreadable(otherwise)
+    return iter(found)

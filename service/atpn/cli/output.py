@@ -1,0 +1,219 @@
+"""How results are written: a table for people, JSON lines and CSV for programs."""
+
+import csv
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from atpn.client import Face, Frame, Result
+from atpn.client.requests import Wanted
+
+ANGLES = ("yaw", "pitch", "roll")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The result of one image, or of one frame of a video."""
+
+    name: str
+    result: Result
+    time_s: float | None = None  # of a frame, from the video's start
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The service's answer with what it belongs to."""
+        told: dict[str, Any] = {"input": self.name}
+        if isinstance(self.result, Frame):
+            told |= {"frame": self.result.index, "time_s": self.time_s}
+            told["dropped"] = self.result.dropped
+        answer = {k: v for k, v in self.result.answer.items() if k not in {"type", *told}}
+        error = self.result.error
+        if error is not None:
+            return told | {"error": {"code": error.code, "detail": error.detail}}
+        return told | answer
+
+
+class Sink(ABC):
+    """Takes entries as they come, and may have something left to write at the end."""
+
+    @abstractmethod
+    def add(self, entry: Entry) -> None:
+        """One more result."""
+
+    def close(self) -> None:  # noqa: B027 - most sinks have written all
+        """Write what is left, after an interrupt too."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class JsonLines(Sink):
+    """One JSON object a line: the answer, with ``input`` before it."""
+
+    def add(self, entry: Entry) -> None:
+        """See `Sink.add`."""
+        print(json.dumps(entry.payload, separators=(",", ":")), flush=True)  # noqa: T201
+
+
+class Csv(Sink):
+    """A row a face, with one column a number; a row without a face where none was found."""
+
+    def __init__(self, wanted: Wanted, frames: bool, landmarks: bool = True) -> None:
+        self._pose = wanted.pose
+        self._points = wanted.points if landmarks else 0
+        self._frames = frames
+        self._rows = csv.writer(sys.stdout, lineterminator="\n")
+        self._rows.writerow(self._header())
+
+    def add(self, entry: Entry) -> None:
+        """See `Sink.add`."""
+        result = entry.result
+        head: list[object] = [entry.name]
+        if isinstance(result, Frame):
+            head += [result.index, _number(entry.time_s, 3), result.state]
+        else:
+            head.append(result.error.code if result.error else "")
+        for number, face in enumerate(result.faces, 1):
+            key = face.track_id if self._frames else number
+            self._rows.writerow([*head, key, *self._numbers(face)])
+        if not result.faces:
+            self._rows.writerow(head + [""] * (len(self._header()) - len(head)))
+
+    def _header(self) -> list[str]:
+        head = ["input", "frame", "time_s", "state", "track_id"]
+        names = head if self._frames else ["input", "error", "face"]
+        names = [*names, "confidence", "x0", "y0", "x1", "y1"]
+        if self._pose:
+            names += ANGLES
+        return names + [f"p{i}_{axis}" for i in range(self._points) for axis in "xy"]
+
+    def _numbers(self, face: Face) -> list[object]:
+        numbers: list[object] = [face.confidence, *face.box]
+        if self._pose:
+            numbers += [face.pose.yaw, face.pose.pitch, face.pose.roll]
+        if self._points:
+            numbers += [_number(v, 2) for v in face.landmarks.ravel().tolist()]
+        return numbers
+
+
+class FaceTable(Sink):
+    """A table of the faces of images."""
+
+    def __init__(self, pose: bool) -> None:
+        self._pose = pose
+        self._table = Table("image", "face", "confidence", "box")
+        for angle in ANGLES if pose else ():
+            self._table.add_column(angle, justify="right")
+        self._images = self._faces = 0
+
+    def add(self, entry: Entry) -> None:
+        """See `Sink.add`."""
+        if entry.result.error is not None:
+            return
+        self._images += 1
+        faces = entry.result.faces
+        self._faces += len(faces)
+        if not faces:
+            self._table.add_row(entry.name, "none")
+        for number, face in enumerate(faces, 1):
+            box = " ".join(f"{edge:.0f}" for edge in face.box)
+            row = [entry.name if number == 1 else "", f"{number}", f"{face.confidence:.2f}", box]
+            if self._pose:
+                row += [f"{face.answer['pose'][angle]:+.1f}°" for angle in ANGLES]
+            self._table.add_row(*row)
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        console = screen()
+        if self._images:
+            console.print(self._table)
+            console.print(f"{count(self._faces, 'face')} in {count(self._images, 'image')}")
+
+
+@dataclass
+class _Seen:
+    """What a table says of one face of one video."""
+
+    times: list[float]
+    confidences: list[float]
+    angles: list[tuple[float, ...]]
+
+
+class TrackTable(Sink):
+    """A table of the faces of videos: when each was seen and where it looked."""
+
+    def __init__(self, pose: bool) -> None:
+        self._pose = pose
+        self._seen: dict[tuple[str, int], _Seen] = {}
+        self._frames: dict[str, int] = {}
+        self._dropped = 0
+
+    def add(self, entry: Entry) -> None:
+        """See `Sink.add`."""
+        self._frames[entry.name] = self._frames.get(entry.name, 0) + 1
+        if isinstance(entry.result, Frame):
+            self._dropped += entry.result.dropped
+        for face in entry.result.faces:
+            seen = self._seen.setdefault((entry.name, face.track_id), _Seen([], [], []))
+            seen.times.append(entry.time_s or 0.0)
+            seen.confidences.append(face.confidence)
+            if self._pose:
+                seen.angles.append((face.pose.yaw, face.pose.pitch, face.pose.roll))
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if not self._frames:
+            return
+        table = Table("video", "face", "frames", "from", "to", "confidence")
+        for angle in ANGLES if self._pose else ():
+            table.add_column(angle, justify="right")
+        for name, frames in self._frames.items():
+            rows = [(key[1], seen) for key, seen in self._seen.items() if key[0] == name]
+            for row, (track_id, seen) in enumerate(rows):
+                table.add_row("" if row else name, *self._cells(track_id, seen, frames))
+            if not rows:
+                table.add_row(name, "none", f"0 of {frames}")
+        console = screen()
+        console.print(table)
+        total = count(sum(self._frames.values()), "frame")
+        console.print(f"{total}, {self._dropped} dropped" if self._dropped else total)
+
+    def _cells(self, track_id: int, seen: _Seen, frames: int) -> Iterable[str]:
+        yield f"{track_id}"
+        yield f"{len(seen.times)} of {frames}"
+        yield from (f"{seen.times[0]:.2f} s", f"{seen.times[-1]:.2f} s")
+        yield f"{np.mean(seen.confidences):.2f}"
+        if self._pose:
+            low, high = np.min(seen.angles, 0), np.max(seen.angles, 0)
+            yield from (f"{a:+.0f}° … {b:+.0f}°" for a, b in zip(low, high, strict=True))
+
+
+def screen() -> Console:
+    """Standard output; wide where it is no terminal that could wrap."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 face``, ``2 faces``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _number(value: float | None, digits: int) -> float | str:
+    return "" if value is None else round(value, digits)

@@ -1,0 +1,144 @@
+"""The work of a command between its inputs and its sinks, one input after the other."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from itertools import islice
+
+from atpn.cli.engines import Engine
+from atpn.cli.inputs import ImageFile, Unreadable
+from atpn.cli.output import Entry, Sink
+from atpn.cli.report import Report
+from atpn.cli.video import Source
+from atpn.client import ClientError, Frame, Result
+from atpn.client.pictures import Picture
+from atpn.client.protocol import Follow
+from atpn.client.requests import Wanted
+
+
+class WithoutLandmarks(Sink):
+    """Passes on head poses alone."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def add(self, entry: Entry) -> None:
+        """See `Sink.add`."""
+        answer = entry.result.answer
+        faces = [
+            {name: value for name, value in face.items() if name != "landmarks"}
+            for face in answer.get("faces", [])
+        ]
+        result = replace(entry.result, answer=answer | {"faces": faces})
+        self._sink.add(replace(entry, result=result))
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._sink.close()
+
+
+def look_at_all(
+    opening: AbstractContextManager[Engine],
+    files: Sequence[ImageFile],
+    wanted: Wanted,
+    sinks: Iterable[Sink],
+    report: Report,
+) -> None:
+    """The faces of images to the sinks; what fails is reported and the others are done."""
+    with ExitStack() as stack:
+        engine = stack.enter_context(opening)
+        for sink in sinks:
+            stack.enter_context(sink)
+        bar = stack.enter_context(report.progress("images", len(files)))
+        for name, result in aligned(engine, files, wanted):
+            if isinstance(result, Result):
+                for sink in sinks:
+                    sink.add(Entry(name, result))
+            else:
+                report.failed(name, result)
+            bar.advance()
+
+
+def follow_all(
+    opening: AbstractContextManager[Engine],
+    sources: Sequence[Source],
+    follow: Follow,
+    most: int | None,
+    sinks: Iterable[Sink],
+    report: Report,
+) -> None:
+    """The faces of each frame of each source to the sinks; what fails is reported."""
+    with ExitStack() as stack:
+        engine = stack.enter_context(opening)
+        for sink in sinks:
+            stack.enter_context(sink)
+        for source in sources:
+            follow_one(engine, source, follow, most, sinks, report)
+
+
+def aligned(
+    engine: Engine, files: Iterable[ImageFile], wanted: Wanted
+) -> Iterator[tuple[str, Result | Exception]]:
+    """Each file's result or error, in order; a few are in work at once."""
+
+    def one(file: ImageFile) -> tuple[str, Result | Exception]:
+        try:
+            return file.name, engine.align(file.read(), wanted)
+        except (ClientError, OSError) as error:
+            return file.name, error
+
+    with ThreadPoolExecutor(engine.parallel) as threads:
+        ahead: deque[Future[tuple[str, Result | Exception]]] = deque()
+        try:
+            for file in files:
+                ahead.append(threads.submit(one, file))
+                if len(ahead) > 2 * engine.parallel:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def follow_one(
+    engine: Engine,
+    source: Source,
+    follow: Follow,
+    most: int | None,
+    sinks: Iterable[Sink],
+    report: Report,
+) -> None:
+    """Track one source to its end; what fails is reported."""
+    times: dict[int, float] = {}  # of frames that are on their way
+    try:
+        with source.open() as footage:
+
+            def images() -> Iterator[Picture]:
+                for index, shot in enumerate(islice(footage.shots, most)):
+                    times[index] = shot.time_s
+                    yield shot.image
+
+            total = footage.count
+            if total is not None and most is not None:
+                total = min(total, most)
+            with report.progress(source.name, total) as bar:
+                for frame in engine.track(images(), follow, footage.live):
+                    put(source.name, frame, times, sinks, report)
+                    bar.advance()
+    except (ClientError, Unreadable, OSError) as error:
+        report.failed(source.name, error)
+
+
+def put(
+    name: str, frame: Frame, times: dict[int, float], sinks: Iterable[Sink], report: Report
+) -> None:
+    """Hand a frame's result on with its time."""
+    entry = Entry(name, frame, times[frame.index])
+    for index in range(frame.index - frame.dropped, frame.index + 1):
+        times.pop(index, None)
+    if frame.error is not None:
+        report.failed(f"{name}, frame {frame.index}", frame.error)
+    for sink in sinks:
+        sink.add(entry)

@@ -1,0 +1,272 @@
+"""The asynchronous client: `sync` with await in it."""
+
+import asyncio
+import itertools
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
+from types import TracebackType
+from typing import Self
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+from atpn.client.connection import ENDS, loss_of, options
+from atpn.client.errors import ClientError
+from atpn.client.pictures import Picture, encoded
+from atpn.client.protocol import Follow, Stream
+from atpn.client.requests import (
+    Boxes,
+    Endpoint,
+    Wanted,
+    body_of,
+    failure_of,
+    many_images,
+    one_image,
+    result_of,
+    results_of,
+    wait_before_retry_s,
+)
+from atpn.client.results import Frame, Payload, Result
+
+Frames = AsyncIterable[Picture] | Iterable[Picture]
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods and arguments; ``track`` is an async iterator."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout_s: float = 15.0,
+        retries: int = 3,
+        lossless: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.endpoint = Endpoint(url, key, timeout_s, retries, lossless, ssl_context)
+        self._http = httpx.AsyncClient(**self.endpoint.http)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def align(
+        self,
+        image: Picture,
+        *,
+        boxes: Boxes | None = None,
+        points: int = 98,
+        pose: bool = False,
+        max_faces: int | None = None,
+        min_confidence: float | None = None,
+    ) -> Result:
+        """See `Client.align`."""
+        query = Wanted(points, pose, max_faces, min_confidence).query
+        return await self._one("/align", query, image, boxes)
+
+    async def pose(
+        self,
+        image: Picture,
+        *,
+        boxes: Boxes | None = None,
+        max_faces: int | None = None,
+        min_confidence: float | None = None,
+    ) -> Result:
+        """See `Client.pose`."""
+        query = Wanted(max_faces=max_faces, min_confidence=min_confidence).limits
+        return await self._one("/pose", query, image, boxes)
+
+    async def batch(
+        self,
+        images: Sequence[Picture],
+        *,
+        points: int = 98,
+        pose: bool = False,
+        max_faces: int | None = None,
+        min_confidence: float | None = None,
+    ) -> list[Result]:
+        """See `Client.batch`."""
+        if not images:
+            return []
+        query = Wanted(points, pose, max_faces, min_confidence).query
+        data = [await self._encoded(image) for image in images]
+        return results_of(await self._answer(many_images(query, data)), images)
+
+    async def track(
+        self,
+        frames: Frames,
+        *,
+        points: int = 98,
+        pose: bool = True,
+        max_faces: int | None = None,
+        min_confidence: float | None = None,
+        smoothing: bool = False,
+        realtime: bool = False,
+    ) -> AsyncIterator[Frame]:
+        """See `Client.track`; frames of a plain iterable are taken in a thread."""
+        stream = Stream(
+            Follow(points, pose, max_faces, min_confidence, smoothing), realtime=realtime
+        )
+        async with Line(self.endpoint, stream) as line:
+            results = line.newest(frames) if realtime else line.every(frames)
+            async for frame in results:
+                yield frame
+
+    async def _one(
+        self, path: str, query: dict[str, str], image: Picture, boxes: Boxes | None
+    ) -> Result:
+        data = await self._encoded(image)
+        return result_of(await self._answer(one_image(path, query, data, boxes)), image)
+
+    async def _encoded(self, image: Picture) -> bytes:
+        return await asyncio.to_thread(encoded, image, self.endpoint.lossless)
+
+    async def _answer(self, call: Payload) -> Payload:
+        for attempt in itertools.count():
+            try:
+                return await self._once(call)
+            except ClientError as error:
+                wait_s = wait_before_retry_s(error, attempt, self.endpoint.retries)
+                if wait_s is None:
+                    raise
+            await asyncio.sleep(wait_s)
+        raise AssertionError("the count has no end")
+
+    async def _once(self, call: Payload) -> Payload:
+        try:
+            return body_of(await self._http.request(**call))
+        except httpx.HTTPError as error:
+            raise failure_of(error, self.endpoint.timeout_s) from error
+
+
+class Line:
+    """Moves the messages of one `Stream` over one connection after another."""
+
+    def __init__(self, endpoint: Endpoint, stream: Stream) -> None:
+        self._endpoint = endpoint
+        self._stream = stream
+        self._open = AsyncExitStack()
+        self._socket: ClientConnection | None = None
+        self._changed = asyncio.Event()
+        self._sending = asyncio.Lock()  # messages leave in the order in which they were chosen
+        self._feeder: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._feeder is not None:
+            self._feeder.cancel()
+            await asyncio.gather(self._feeder, return_exceptions=True)
+        await self._hang_up()
+
+    async def every(self, frames: Frames) -> AsyncIterator[Frame]:
+        """One frame after the other, none lost."""
+        async for data, picture in self._encoded(frames):
+            self._stream.put(data, picture)
+            while not self._stream.idle:
+                for frame in await self._step():
+                    yield frame
+
+    async def newest(self, frames: Frames) -> AsyncIterator[Frame]:
+        """Frames as fast as they come, of which the newest waits."""
+        self._feeder = asyncio.create_task(self._feed(frames), name="atpn-frames")
+        while True:
+            while self._stream.idle and not self._feeder.done():
+                self._changed.clear()
+                await self._changed.wait()
+            if self._stream.idle:
+                self._feeder.result()
+                return
+            for frame in await self._step():
+                yield frame
+
+    async def _feed(self, frames: Frames) -> None:
+        try:
+            async for data, picture in self._encoded(frames):
+                self._stream.put(data, picture)
+                self._changed.set()
+                with suppress(*ENDS):  # the reader of results sees the end too
+                    await self._flush()
+        finally:
+            asyncio.get_running_loop().call_soon(self._changed.set)  # when this task is done
+
+    async def _encoded(self, frames: Frames) -> AsyncIterator[tuple[bytes, Picture]]:
+        async for picture in as_async(frames):
+            yield await asyncio.to_thread(encoded, picture, self._endpoint.lossless), picture
+
+    async def _step(self) -> list[Frame]:
+        """Send what may be sent and take one message; results may come of either."""
+        opening = self._socket is None
+        try:
+            socket = await self._connected()
+            opening = False
+            await self._flush()
+            results = self._stream.results()
+            if results:
+                return results
+            async with asyncio.timeout(self._endpoint.timeout_s):
+                message = await socket.recv()
+        except ENDS as error:
+            loss = loss_of(error, self._endpoint.timeout_s, opening)
+            await self._hang_up()
+            wait_s = self._stream.lost(loss)
+            results = self._stream.results()
+            if not results:
+                await asyncio.sleep(wait_s)
+            return results
+        self._stream.received(message)
+        return self._stream.results()
+
+    async def _connected(self) -> ClientConnection:
+        if self._socket is None:
+            url = self._stream.url(self._endpoint.url)
+            opened = await self._open.enter_async_context(connect(url, **options(self._endpoint)))
+            self._stream.connected()
+            self._socket = opened
+        return self._socket
+
+    async def _hang_up(self) -> None:
+        self._socket = None
+        with suppress(*ENDS):
+            await self._open.aclose()
+
+    async def _flush(self) -> None:
+        async with self._sending:
+            if self._socket is None:
+                return
+            for message in self._stream.outgoing():
+                await self._socket.send(message)
+
+
+async def as_async(frames: Frames) -> AsyncIterator[Picture]:
+    """The frames; those of a plain iterable are taken in a thread, for a camera may block."""
+    if isinstance(frames, AsyncIterable):
+        async for picture in frames:
+            yield picture
+        return
+    source = iter(frames)
+
+    def take() -> list[Picture]:
+        return list(itertools.islice(source, 1))
+
+    while taken := await asyncio.to_thread(take):
+        yield taken[0]

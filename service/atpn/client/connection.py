@@ -1,0 +1,45 @@
+"""What the blocking and the asynchronous stream share: how to connect, and what an end means."""
+
+import importlib.util
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from atpn.client.protocol import Loss
+from atpn.client.requests import Endpoint
+
+JSON = Subprotocol("atpn.v1.json")
+MSGPACK = Subprotocol("atpn.v1.msgpack")  # shorter; the service may not know it
+MAX_ANSWER = 16 * 1024 * 1024  # bytes of a message of the service
+
+#: How a connection can fail to open or end.
+ENDS = (OSError, ConnectionClosed, InvalidHandshake, EOFError)
+
+
+def options(endpoint: Endpoint) -> dict[str, Any]:
+    """The arguments of websockets' ``connect``, of both kinds."""
+    packed = [MSGPACK] if importlib.util.find_spec("msgpack") else []
+    tls = {} if endpoint.ssl_context is None else {"ssl": endpoint.ssl_context}
+    return tls | {
+        "subprotocols": [*packed, JSON],
+        "additional_headers": endpoint.headers,
+        "user_agent_header": None,
+        "compression": None,  # frames are compressed images already
+        "open_timeout": endpoint.timeout_s,
+        "close_timeout": 1,
+        "max_size": MAX_ANSWER,
+    }
+
+
+def loss_of(error: Exception, timeout_s: float, opening: bool) -> Loss:
+    """What one of `ENDS` means to the stream; ``opening``: before there was a connection."""
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        return Loss(f"HTTP {status} instead of a WebSocket", status=status)
+    if isinstance(error, ConnectionClosed):
+        code = None if error.rcvd is None else error.rcvd.code
+        return Loss(str(error), close_code=code)
+    if isinstance(error, TimeoutError):
+        return Loss(f"no answer within {timeout_s:g} s", unreachable=opening)
+    return Loss(str(error) or type(error).__name__, unreachable=opening)

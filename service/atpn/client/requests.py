@@ -1,0 +1,176 @@
+"""HTTP without sockets: what to send for a call, what an answer means, when to try again."""
+
+import json
+import random
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from atpn import __version__
+from atpn.client.errors import ClientError, ConnectionFailed, ServiceError, TimedOut
+from atpn.client.pictures import Picture, media_type
+from atpn.client.results import Payload, Result
+
+Boxes = Sequence[Sequence[float]]
+
+LONGEST_WAIT_S = 30.0  # a Retry-After beyond it is told to the caller instead of waited for
+TRY_AGAIN = (429, 503)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A service, and how patient to be with it; see `Client`."""
+
+    url: str = "http://127.0.0.1:8000"
+    key: str | None = field(default=None, repr=False)
+    timeout_s: float = 15.0
+    retries: int = 3
+    lossless: bool = False
+    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url: http:// or https:// is expected, not {self.url!r}")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who asks, and with which key."""
+        named = {"User-Agent": f"atpn/{__version__}"}
+        return named if self.key is None else named | {"Authorization": f"Bearer {self.key}"}
+
+    @property
+    def http(self) -> dict[str, Any]:
+        """The options of an httpx client."""
+        return {
+            "base_url": self.url,
+            "headers": self.headers | {"X-Request-Timeout": f"{self.timeout_s:g}"},
+            "timeout": httpx.Timeout(self.timeout_s, connect=min(self.timeout_s, 5.0)),
+            "verify": True if self.ssl_context is None else self.ssl_context,
+        }
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call asks to be told."""
+
+    points: int = 98
+    pose: bool = False
+    max_faces: int | None = None
+    min_confidence: float | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of /align."""
+        include = {"include": "pose"} if self.pose else {}
+        return {"points": str(self.points)} | include | self.limits
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """The parameters of /pose."""
+        limits = {"max_faces": self.max_faces, "min_confidence": self.min_confidence}
+        return {name: str(value) for name, value in limits.items() if value is not None}
+
+
+def one_image(path: str, query: dict[str, str], data: bytes, boxes: Boxes | None) -> Payload:
+    """The arguments of ``httpx.request`` for /align or /pose."""
+    call: Payload = {"method": "POST", "url": path, "params": query}
+    if boxes is None:
+        return call | {"content": data, "headers": {"Content-Type": media_type(data)}}
+    corners = json.dumps([[float(edge) for edge in box] for box in boxes])
+    return call | {"files": {"image": _file("image", data)}, "data": {"boxes": corners}}
+
+
+def many_images(query: dict[str, str], images: Sequence[bytes]) -> Payload:
+    """The arguments of ``httpx.request`` for /align/batch."""
+    files = [("image", _file(str(index), data)) for index, data in enumerate(images)]
+    return {"method": "POST", "url": "/align/batch", "params": query, "files": files}
+
+
+def _file(name: str, data: bytes) -> tuple[str, bytes, str]:
+    return name, data, media_type(data)
+
+
+def result_of(answer: Payload, picture: Picture) -> Result:
+    """The faces of one image; ServiceError where the answer is none of the service's."""
+    if not isinstance(answer.get("faces"), list):
+        raise ServiceError("the answer has no faces in it: is this the right address?")
+    return Result(answer, picture=picture)
+
+
+def results_of(answer: Payload, pictures: Sequence[Picture]) -> list[Result]:
+    """One result per image of a batch, in order; a refused image holds its error."""
+    parts = answer.get("results")
+    if not isinstance(parts, list) or len(parts) != len(pictures):
+        raise ServiceError(f"an answer to each of {len(pictures)} images is expected")
+    return [
+        Result(part, problem_of(part["error"]), picture)
+        if "error" in part
+        else result_of(part, picture)
+        for part, picture in zip(parts, pictures, strict=True)
+    ]
+
+
+def body_of(response: httpx.Response) -> Payload:
+    """The JSON of a good answer; ServiceError for a problem or for anything else."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if response.is_success and isinstance(body, dict):
+        return body
+    wait_s = _seconds(response.headers.get("retry-after"))
+    if isinstance(body, dict) and "code" in body:
+        raise problem_of(body, response.status_code, wait_s)
+    seen = " ".join(response.text[:200].split()) or "an empty answer"
+    code = "bad_answer" if response.is_success else f"http_{response.status_code}"
+    raise ServiceError(seen, code=code, status=response.status_code, retry_after_s=wait_s)
+
+
+def problem_of(
+    problem: Payload, status: int | None = None, retry_after_s: float | None = None
+) -> ServiceError:
+    """The error that a problem document or an ``error`` message tells."""
+    return ServiceError(
+        str(problem.get("detail", "")),
+        code=str(problem.get("code", "bad_answer")),
+        status=problem.get("status", status),
+        retry_after_s=retry_after_s,
+    )
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Retry-After in seconds; a date is left alone."""
+    try:
+        return max(0.0, float(retry_after or ""))
+    except ValueError:
+        return None
+
+
+def failure_of(error: httpx.HTTPError, timeout_s: float) -> ClientError:
+    """What an error of httpx means to the caller."""
+    if isinstance(error, httpx.TimeoutException):
+        return TimedOut(f"no answer within {timeout_s:g} s ({type(error).__name__})")
+    return ConnectionFailed(str(error) or type(error).__name__)
+
+
+def backoff_s(attempt: int, first_s: float = 0.1, most_s: float = 5.0) -> float:
+    """Seconds before the ``attempt``-th further try (from 0): doubled each time, with jitter."""
+    ceiling = min(most_s, first_s * 2.0 ** min(attempt, 30))
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, hides nothing
+
+
+def wait_before_retry_s(error: ClientError, attempt: int, retries: int) -> float | None:
+    """How long to wait before the next try, or None where there should be none.
+
+    A refused connection is not tried again: the address is wrong or nothing runs there.
+    """
+    if attempt >= retries or (error.retry_after_s or 0.0) > LONGEST_WAIT_S:
+        return None
+    if isinstance(error, ServiceError) and error.status in TRY_AGAIN:
+        return max(error.retry_after_s or 0.0, backoff_s(attempt))
+    broke = isinstance(error, ConnectionFailed)
+    refused = isinstance(error.__cause__, httpx.ConnectError)
+    return backoff_s(attempt) if broke and not refused else None

@@ -1,0 +1,451 @@
+"""The command line: what it prints, writes and returns, here and with a running service."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from atpn.cli import main
+from atpn.cli.inputs import Unreadable, image_files
+from atpn.cli.plot import broken
+from atpn.cli.video import Sequence, VideoFile, Webcam, sources
+from tests import clips
+from tests.server import Server, running
+
+PHOTO = Path(__file__).parent / "photos" / "astronaut.jpg"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A running service with a key."""
+    digest = hashlib.sha256(b"open sesame").hexdigest()
+    with running(api_key_hashes=json.dumps([digest])) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def remote(server: Server) -> list[str]:
+    """The options that lead to the service."""
+    return ["--url", server.url, "--key", "open sesame"]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve frames of a moving face."""
+    return clips.video(tmp_path_factory.mktemp("video") / "face.mp4", clips.panning(12))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, standard output and standard error of a command in this process."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def objects(lines: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def process(*arguments: object, code: str = "pass", **options: Any) -> "subprocess.Popen[bytes]":
+    """The command as a process of its own; ``code`` is run first."""
+    start = f"{code}; import sys; from atpn.cli import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", start, *map(str, arguments)],
+        stdin=options.pop("stdin", subprocess.DEVNULL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def finished(
+    started: "subprocess.Popen[bytes]", stdin: bytes | None = None
+) -> tuple[int, str, str]:
+    out, err = started.communicate(stdin, timeout=60)
+    return started.returncode, out.decode(), err.decode()
+
+
+# images
+
+
+def test_without_a_service_the_answer_is_that_of_the_service(run: Run, remote: list[str]) -> None:
+    here = objects(run("align", PHOTO, "--pose", "--json")[1])
+    there = objects(run("align", PHOTO, "--pose", "--json", *remote)[1])
+    for [line] in (here, there):
+        assert set(line.pop("ms")) == {"decode", "detect", "queue", "inference"}
+    assert here == there
+    [line] = here
+    assert line["input"] == str(PHOTO)
+    assert len(line["faces"][0]["landmarks"]) == 98
+    assert abs(line["faces"][0]["pose"]["yaw"]) < 20
+
+
+def test_good_inputs_are_done_beside_bad_ones_which_are_named(
+    run: Run, remote: list[str], tmp_path: Path
+) -> None:
+    good, bad, empty = tmp_path / "good.jpg", tmp_path / "bad.jpg", tmp_path / "empty"
+    shutil.copy(PHOTO, good)
+    bad.write_bytes(b"no image")
+    empty.mkdir()
+    missing = tmp_path / "missing.jpg"
+    code, out, err = run("align", bad, missing, empty, f"{empty}/*.png", good, "--json", *remote)
+    assert code == 1
+    assert [line["input"] for line in objects(out)] == [str(good)]
+    for name, why in [
+        (bad, "invalid_image"),
+        (missing, "no such file"),
+        (empty, "no file in it ends in .bmp, .jpeg"),
+        (f"{empty}/*.png", "nothing matches"),
+    ]:
+        assert [line for line in err.splitlines() if f"atpn: {name}: " in line and why in line]
+
+
+def test_folders_and_patterns_name_their_images_in_order(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "sub/c.webp", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = [Path(file.name).name for file in image_files(str(tmp_path))]
+    assert found == ["a.png", "b.JPG", "c.webp"]
+    assert [f.name for f in image_files(f"{tmp_path}/*.png")] == [f"{tmp_path}/a.png"]
+    assert len(image_files(f"{tmp_path}/**/*.*")) == 4
+
+
+def test_csv_has_a_row_a_face_and_a_column_a_number(
+    run: Run, remote: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "1.jpg").write_bytes(clips.two_faces())
+    (tmp_path / "2.jpg").write_bytes(clips.empty())
+    code, out, _ = run("align", tmp_path, "--csv", "--pose", "--points", 5, *remote)
+    assert code == 0
+    first, second, none = csv.DictReader(io.StringIO(out))
+    assert [first["face"], second["face"], none["face"]] == ["1", "2", ""]
+    assert none["input"].endswith("2.jpg")
+    assert all(float(first[name]) is not None for name in first if name not in {"input", "error"})
+    assert list(first)[-2:] == ["p4_x", "p4_y"]
+    assert float(first["x0"]) <= float(first["p0_x"]) <= float(first["x1"])
+
+
+def test_the_table_says_what_was_found(run: Run, remote: list[str]) -> None:
+    code, out, _ = run("pose", PHOTO, *remote)
+    assert code == 0
+    assert "astronaut.jpg" in out
+    assert "1 face in 1 image" in out
+    assert "°" in out
+
+
+def test_pose_has_no_landmarks(run: Run, remote: list[str]) -> None:
+    [line] = objects(run("pose", PHOTO, "--json", *remote)[1])
+    assert set(line["faces"][0]) == {"box", "confidence", "pose"}
+    header = run("pose", PHOTO, "--csv", *remote)[1].splitlines()[0]
+    assert header == "input,error,face,confidence,x0,y0,x1,y1,yaw,pitch,roll"
+
+
+def test_annotated_images_are_written_under_names_of_their_own(
+    run: Run, remote: list[str], tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(PHOTO, tmp_path / folder / "x.jpg")
+    drawn = tmp_path / "new" / "drawn"
+    run("pose", tmp_path / "a", tmp_path / "b", "--draw", drawn, *remote)
+    assert sorted(p.name for p in drawn.iterdir()) == ["x-2.jpg", "x.jpg"]
+    before, after = cv2.imread(str(PHOTO)), cv2.imread(str(drawn / "x.jpg"))
+    assert before is not None
+    assert after is not None
+    assert (np.abs(after.astype(int) - before)[60:190, 165:285] > 60).mean() > 0.02
+
+
+def test_an_image_may_come_from_standard_input(remote: list[str]) -> None:
+    started = process("align", "-", "--json", *remote, stdin=subprocess.PIPE)
+    code, out, err = finished(started, PHOTO.read_bytes())
+    assert (code, err) == (0, "")
+    assert objects(out)[0]["input"] == "-"
+
+
+# usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["align", "x.jpg", "--points", "97"], "98, 68 or 5"),
+        (["track", "x.mp4", "--points", "0"], "98, 68 or 5"),
+        (["align", "x.jpg", "--json", "--csv"], "choose one"),
+        (["align", "x.jpg", "--key", "k"], "give its --url"),
+        (["align", "x.jpg", "--url", "localhost:8000"], "http://"),
+        (["align"], "images"),
+        (["dance"], "dance"),
+        (["bench"], "--url"),
+        (["bench", "--url", "http://h", "--clients", "0"], "--clients"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_says_what_is_wrong(
+    run: Run, arguments: list[str], said: str
+) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.replace("│", " ").split())
+
+
+def test_help_and_version_are_no_errors(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("serve", "align", "pose", "track", "models", "bench"):
+        assert command in out
+    assert run("--version")[:2] == (0, "atpn 0.1.0\n")
+
+
+def test_a_service_that_is_not_there_ends_the_work_at_once(run: Run) -> None:
+    code, out, err = run("align", PHOTO, PHOTO, "--json", "--url", "http://127.0.0.1:9")
+    assert (code, out) == (1, "")
+    assert err.count("the service cannot be reached") == 1
+
+
+def test_a_wrong_key_is_a_matter_of_configuration(run: Run, server: Server, video: Path) -> None:
+    for command in (["align", PHOTO, PHOTO], ["track", video]):
+        code, _, err = run(*command, "--url", server.url, "--key", "wrong")
+        assert code == 2
+        assert err.count("--key") == 1
+
+
+def test_a_setting_that_is_not_known_stops_serve_with_its_name() -> None:
+    started = process("serve", env=os.environ | {"ATPN_PROT": "1"})
+    code, _, err = finished(started)
+    assert code == 2
+    assert err.startswith("atpn: unknown setting ATPN_PROT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing", "extra"),
+    [
+        (["serve"], ["fastapi"], "cpu"),
+        (["models"], ["onnxruntime"], "cpu"),
+        (["align", PHOTO], ["onnxruntime", "cv2", "fastapi"], "cpu"),
+        (["align", PHOTO], ["fastapi"], "cpu"),
+        (["track", PHOTO, "--url", "http://127.0.0.1:9"], ["av"], "video"),
+        (["track", PHOTO, "--plot", "p.png"], ["matplotlib"], "video"),
+    ],
+)
+def test_where_a_part_is_not_installed_it_is_said_how_to_install_it(
+    arguments: list[Any], missing: list[str], extra: str
+) -> None:
+    code = "import sys; sys.modules.update(dict.fromkeys(%r))" % missing  # noqa: UP031
+    ended, out, err = finished(process(*arguments, code=code))
+    assert (ended, out) == (2, "")
+    assert f'pip install "atpn[{extra}]"' in err
+
+
+def test_shells_can_complete_the_command() -> None:
+    environment = os.environ | {"_ATPN_COMPLETE": "complete_bash", "COMP_WORDS": "atpn tr"}
+    _, out, _ = finished(process(env=environment | {"COMP_CWORD": "1"}))
+    assert out.split() == ["track"]
+
+
+def test_the_models_are_listed(run: Run) -> None:
+    code, out, _ = run("models", "--json")
+    assert code == 0
+    assert {line["name"] for line in objects(out)} >= {"atpn", "yunet"}
+    assert all(Path(line["path"]).is_file() for line in objects(out))
+    assert "yunet" in run("models")[1]
+
+
+# videos
+
+
+def test_a_video_is_tracked_the_same_here_and_by_the_service(
+    run: Run, remote: list[str], video: Path
+) -> None:
+    here = objects(run("track", video, "--json")[1])
+    there = objects(run("track", video, "--json", *remote)[1])
+    assert [line["frame"] for line in here] == [line["frame"] for line in there] == list(range(12))
+    for one, other in zip(here, there, strict=True):
+        assert one["state"] == other["state"]
+        assert one["time_s"] == other["time_s"]
+        assert [f["track_id"] for f in one["faces"]] == [f["track_id"] for f in other["faces"]]
+        own, told = (np.array(line["faces"][0]["landmarks"]) for line in (one, other))
+        np.testing.assert_allclose(own, told, atol=3)
+    assert {f["track_id"] for line in here for f in line["faces"]} == {1}
+    assert here[1]["time_s"] == pytest.approx(0.05)
+
+
+def test_an_annotated_video_has_the_frames_and_the_length_of_its_input(
+    run: Run, remote: list[str], video: Path, tmp_path: Path
+) -> None:
+    out, plot = tmp_path / "out.mp4", tmp_path / "plot.png"
+    code, text, err = run("track", video, "--out", out, "--plot", plot, *remote)
+    assert (code, err) == (0, "")
+    assert "12 of 12" in text
+    assert "°" in text
+    with av.open(str(out)) as container, av.open(str(video)) as original:
+        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+        plain = [f.to_ndarray(format="rgb24") for f in original.decode(video=0)]
+    assert len(frames) == len(plain) == 12
+    assert frames[0].shape == plain[0].shape
+    with av.open(str(out)) as container:
+        assert [f.time for f in container.decode(video=0)] == pytest.approx(
+            [i / 20 for i in range(12)], abs=0.002
+        )
+    changed = np.abs(frames[6].astype(int) - plain[6]).max(2) > 60
+    assert 0.01 < changed.mean() < 0.2
+    diagram = cv2.imread(str(plot))
+    assert diagram is not None
+    assert diagram.shape[1] == 1200
+    assert diagram.std() > 10
+
+
+def test_the_csv_of_a_video_has_a_row_a_face_of_each_frame(
+    run: Run, remote: list[str], video: Path
+) -> None:
+    code, out, _ = run("track", video, "--csv", "--points", 68, "--frames", 5, *remote)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert [row["frame"] for row in rows] == [str(i) for i in range(5)]
+    assert {row["track_id"] for row in rows} == {"1"}
+    assert rows[0]["state"] == "detected"
+    assert "p67_y" in rows[0]
+    assert "p68_x" not in rows[0]
+
+
+def test_what_is_no_video_is_named_and_the_others_are_tracked(
+    run: Run, remote: list[str], video: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("no video")
+    code, out, err = run("track", text, "missing.mp4", video, "--json", "--frames", 2, *remote)
+    assert code == 1
+    assert {line["input"] for line in objects(out)} == {str(video)}
+    assert f"atpn: {text}: cannot be read as a video" in err
+    assert "atpn: missing.mp4: no such file" in err
+
+
+def test_a_damaged_video_is_tracked_as_far_as_it_goes(
+    run: Run, remote: list[str], tmp_path: Path
+) -> None:
+    whole = clips.video(tmp_path / "whole.ts", clips.panning(12)).read_bytes()
+    damaged = tmp_path / "half.ts"
+    damaged.write_bytes(whole[: len(whole) // 2])
+    _, out, _ = run("track", damaged, "--json", *remote)
+    assert 1 < len(objects(out)) < 12
+
+
+def test_a_folder_of_images_is_one_video_and_a_bad_one_is_an_error_in_its_place(
+    run: Run, remote: list[str], tmp_path: Path
+) -> None:
+    for index, frame in enumerate(clips.panning(4)):
+        (tmp_path / f"{index}.jpg").write_bytes(frame if index != 1 else b"no image")
+    out = tmp_path / "out.mp4"
+    for where in ([], remote):
+        code, lines, err = run("track", tmp_path, "--json", "--out", out, *where)
+        assert code == 1
+        told = objects(lines)
+        assert [line.get("state") for line in told] == ["detected", None, "tracked", "tracked"]
+        assert told[1]["error"]["code"] == "invalid_image"
+        assert "frame 1: invalid_image" in err
+        with av.open(str(out)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 3
+
+
+def test_arguments_of_track_name_cameras_videos_and_folders(tmp_path: Path, video: Path) -> None:
+    assert sources("0") == [Webcam(0)]
+    assert sources(str(video)) == [VideoFile(str(video))]
+    assert sources("-") == [VideoFile("-")]
+    shutil.copy(video, tmp_path / "b.mp4")
+    shutil.copy(video, tmp_path / "a.mov")
+    names = [source.name for source in sources(str(tmp_path))]
+    assert names == [str(tmp_path / "a.mov"), str(tmp_path / "b.mp4")]
+    (tmp_path / "1.png").write_bytes(b"")
+    assert sources(str(tmp_path)) == [Sequence(str(tmp_path), [tmp_path / "1.png"])]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(Unreadable, match="neither images nor videos"):
+        sources(str(tmp_path / "none"))
+
+
+def test_a_camera_that_is_not_there_is_named(run: Run, remote: list[str]) -> None:
+    code, _, err = run("track", "97", *remote)
+    assert code == 1
+    assert "atpn: camera 97: no such camera" in err
+
+
+def test_two_videos_do_not_make_one_annotated_video(
+    run: Run, remote: list[str], video: Path, tmp_path: Path
+) -> None:
+    code, _, err = run("track", video, video, "--out", tmp_path / "o.mp4", *remote)
+    assert code == 2
+    assert "--out" in err
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_video_may_come_from_standard_input(
+    remote: list[str], tmp_path: Path, suffix: str
+) -> None:
+    data = clips.video(tmp_path / f"v.{suffix}", clips.panning(3)).read_bytes()
+    started = process("track", "-", "--json", *remote, stdin=subprocess.PIPE)
+    code, out, err = finished(started, data)
+    assert (code, err) == (0, "")
+    assert [line["frame"] for line in objects(out)] == [0, 1, 2]
+
+
+def test_an_interrupt_ends_cleanly_with_what_was_done(remote: list[str], tmp_path: Path) -> None:
+    long = clips.video(tmp_path / "long.mp4", clips.panning(400))
+    out = tmp_path / "out.mp4"
+    started = process("track", long, "--json", "--out", out, *remote)
+    assert started.stdout is not None
+    first = [started.stdout.readline() for _ in range(5)]
+    started.send_signal(signal.SIGINT)
+    code, rest, err = finished(started)
+    assert code == 130
+    assert "Traceback" not in err
+    lines = objects(b"".join(first).decode() + rest)
+    assert 5 <= len(lines) < 400
+    with av.open(str(out)) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+    assert len(lines) - 1 <= frames <= len(lines)
+
+
+def test_lines_break_where_a_face_was_away() -> None:
+    rows = np.array([[0.0, 1], [0.1, 2], [0.2, 3], [1.0, 4], [1.1, 5]])
+    assert np.isnan(broken(rows)[:, 1]).tolist() == [False, False, False, True, False, False]
+    assert broken(rows[:1]).tolist() == [[0.0, 1.0]]
+
+
+# bench
+
+
+def test_bench_measures_rates_and_latencies(run: Run, remote: list[str]) -> None:
+    code, out, _ = run("bench", *remote, "--seconds", 1, "--clients", 2, "--json")
+    assert code == 0
+    [figures] = objects(out)
+    assert figures["requests"] > 1
+    assert figures["faces_per_s"] == pytest.approx(figures["requests_per_s"])
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
+    assert figures["errors"] == {}
+    code, out, _ = run("bench", *remote, "--seconds", 0.5, "--image", PHOTO)
+    assert code == 0
+    assert "p99 ms" in out
+
+
+def test_bench_of_a_service_that_is_not_there_fails(run: Run) -> None:
+    code, _, err = run("bench", "--url", "http://127.0.0.1:9")
+    assert code == 1
+    assert "cannot be reached" in err

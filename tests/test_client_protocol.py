@@ -1,0 +1,269 @@
+"""The client's stream without sockets: what it sends, what answers mean, when it comes back."""
+
+import json
+from typing import Any
+
+import msgpack
+import pytest
+
+from atpn.client.errors import ConnectionFailed, ServiceError
+from atpn.client.protocol import Follow, Loss, Stream
+from atpn.client.requests import backoff_s
+
+BROKEN = Loss("the connection broke")
+
+
+def told(kind: str, **fields: Any) -> str:
+    return json.dumps({"type": kind} | fields)
+
+
+def hello(token: str = "t1", limit: int = 1000) -> str:
+    return told("session", session_id="s", token=token, limits={"max_frame_bytes": limit})
+
+
+def answer(seq: int, dropped: int = 0) -> str:
+    return told("frame", seq=seq, state="tracked", dropped=dropped, faces=[])
+
+
+def opened(**options: Any) -> Stream:
+    """A stream that was greeted and has sent its config."""
+    stream = Stream(Follow(), backoff=lambda attempt: 10.0**attempt, **options)
+    stream.connected()
+    stream.received(hello())
+    assert [json.loads(m)["type"] for m in stream.outgoing()] == ["config"]
+    return stream
+
+
+def put(stream: Stream, *frames: bytes) -> None:
+    for frame in frames:
+        stream.put(frame, frame)
+
+
+def test_nothing_is_sent_before_the_service_greets() -> None:
+    stream = Stream(Follow())
+    stream.connected()
+    put(stream, b"one")
+    assert stream.outgoing() == []
+    stream.received(hello())
+    config, frame = stream.outgoing()
+    assert json.loads(config) == {"type": "config", "points": 98, "include": ["pose"]}
+    assert frame == b"one"
+
+
+def test_the_config_holds_what_was_asked_for_and_nothing_else() -> None:
+    follow = Follow(points=5, pose=False, max_faces=2, min_confidence=0.5, smoothing=True)
+    assert json.loads(follow.config) == {
+        "type": "config",
+        "points": 5,
+        "include": [],
+        "max_faces": 2,
+        "min_confidence": 0.5,
+        "smoothing": True,
+    }
+
+
+def test_one_frame_is_in_flight_until_it_is_answered() -> None:
+    stream = opened()
+    put(stream, b"one")
+    assert stream.outgoing() == [b"one"]
+    assert not stream.idle
+    stream.received(answer(1))
+    [frame] = stream.results()
+    assert (frame.index, frame.dropped, frame.seq, frame.picture) == (0, 0, 1, b"one")
+    assert stream.idle
+
+
+def test_in_real_time_two_are_in_flight_and_the_newest_waits() -> None:
+    stream = opened(realtime=True)
+    put(stream, b"0")
+    assert stream.outgoing() == [b"0"]
+    put(stream, b"1")
+    assert stream.outgoing() == [b"1"]
+    put(stream, b"2", b"3")
+    assert stream.outgoing() == []
+    stream.received(answer(1))
+    assert stream.outgoing() == [b"3"]
+    stream.received(answer(2))
+    stream.received(answer(3))
+    assert [(f.index, f.dropped) for f in stream.results()] == [(0, 0), (1, 0), (3, 1)]
+
+
+def test_frames_that_the_service_dropped_are_counted_with_those_of_the_client() -> None:
+    stream = opened(realtime=True)
+    put(stream, b"0")
+    stream.outgoing()
+    put(stream, b"1")
+    stream.outgoing()
+    stream.received(answer(2, dropped=1))
+    assert [(f.index, f.dropped) for f in stream.results()] == [(1, 1)]
+
+
+def test_a_frame_without_an_answer_is_sent_again_with_the_token_after_a_loss() -> None:
+    stream = opened()
+    put(stream, b"one")
+    stream.outgoing()
+    assert stream.lost(BROKEN) == 1.0
+    assert stream.url("https://host/base/") == "wss://host/base/track?token=t1"
+    stream.connected()
+    assert stream.outgoing() == []
+    stream.received(hello("t1"))
+    assert stream.outgoing()[1:] == [b"one"]
+
+
+def test_in_real_time_frames_in_flight_are_given_up_at_a_loss_and_counted() -> None:
+    stream = opened(realtime=True)
+    put(stream, b"0")
+    stream.outgoing()
+    stream.lost(BROKEN)
+    put(stream, b"1")
+    stream.connected()
+    stream.received(hello())
+    assert stream.outgoing()[1:] == [b"1"]
+    stream.received(answer(1))
+    assert [(f.index, f.dropped) for f in stream.results()] == [(1, 1)]
+
+
+def test_without_a_token_the_plain_address_is_taken() -> None:
+    assert Stream(Follow()).url("http://host:1") == "ws://host:1/track"
+
+
+def test_a_token_is_quoted_for_the_address() -> None:
+    stream = Stream(Follow())
+    stream.connected()
+    stream.received(hello("a&b/ü"))
+    assert stream.url("http://h").endswith("?token=a%26b%2F%C3%BC")
+
+
+def test_waits_grow_with_each_failure_and_start_again_after_an_answer() -> None:
+    stream = opened()
+    put(stream, b"one")
+    assert [stream.lost(BROKEN) for _ in range(3)] == [1.0, 10.0, 100.0]
+    stream.connected()
+    stream.received(hello())
+    stream.outgoing()
+    stream.received(answer(1))
+    assert stream.lost(BROKEN) == 1.0
+
+
+def test_patience_ends_with_what_happened_last() -> None:
+    stream = opened(patience=2)
+    put(stream, b"one")
+    stream.lost(BROKEN)
+    stream.lost(BROKEN)
+    with pytest.raises(ConnectionFailed, match=r"over 3 connections.*the last: gone"):
+        stream.lost(Loss("gone"))
+
+
+def test_back_off_doubles_to_a_ceiling_and_is_spread() -> None:
+    for attempt, ceiling in [(0, 0.1), (1, 0.2), (5, 3.2), (6, 5.0), (1000, 5.0)]:
+        waits = [backoff_s(attempt) for _ in range(200)]
+        assert all(ceiling / 2 <= wait <= ceiling for wait in waits)
+        assert max(waits) - min(waits) > ceiling / 4
+
+
+def test_where_nothing_listens_from_the_start_there_is_no_second_try() -> None:
+    with pytest.raises(ConnectionFailed, match="refused"):
+        Stream(Follow()).lost(Loss("refused", unreachable=True))
+
+
+def test_a_service_that_is_gone_for_a_while_is_waited_for() -> None:
+    stream = opened()
+    assert stream.lost(Loss("refused", unreachable=True)) == 1.0
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_handshake_that_is_refused_for_good_is_an_error_with_its_status(status: int) -> None:
+    with pytest.raises(ServiceError) as refused:
+        Stream(Follow()).lost(Loss("no", status=status))
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_a_handshake_that_is_refused_for_now_is_tried_again(status: int) -> None:
+    assert Stream(Follow()).lost(Loss("no", status=status)) > 0
+
+
+def test_a_wrong_key_is_an_error_at_once() -> None:
+    stream = Stream(Follow())
+    stream.connected()
+    with pytest.raises(ServiceError, match="unauthorized: no key"):
+        stream.received(told("error", code="unauthorized", detail="no key"))
+
+
+def test_a_full_service_is_tried_again_and_named_when_patience_ends() -> None:
+    stream = Stream(Follow(), patience=1)
+    full = told("error", code="too_many_streams", detail="8 streams are open")
+    stream.connected()
+    stream.received(full)
+    stream.lost(Loss("1013", close_code=1013))
+    stream.connected()
+    stream.received(full)
+    with pytest.raises(ServiceError, match="too_many_streams"):
+        stream.lost(Loss("1013", close_code=1013))
+
+
+def test_a_refused_config_is_an_error() -> None:
+    with pytest.raises(ServiceError, match="invalid_request: points"):
+        opened().received(told("error", code="invalid_request", detail="points: 98, 68 or 5"))
+
+
+def test_an_error_of_a_frame_is_its_result_and_the_next_goes_on() -> None:
+    stream = opened()
+    put(stream, b"bad")
+    stream.outgoing()
+    stream.received(told("error", code="invalid_image", detail="damaged", seq=1, dropped=0))
+    put(stream, b"good")
+    stream.outgoing()
+    stream.received(answer(2))
+    bad, good = stream.results()
+    assert bad.error is not None
+    assert (bad.error.code, bad.error.detail, bad.state) == ("invalid_image", "damaged", "error")
+    assert bad.faces == ()
+    assert good.error is None
+
+
+def test_a_frame_above_the_limit_is_an_error_that_is_not_sent() -> None:
+    stream = opened()
+    put(stream, b"x" * 1001)
+    assert stream.outgoing() == []
+    [frame] = stream.results()
+    assert frame.error is not None
+    assert (frame.error.code, frame.error.status, frame.seq) == ("too_many_bytes", 413, None)
+    assert stream.idle
+
+
+def test_a_frame_that_closes_the_connection_by_its_size_is_not_sent_again() -> None:
+    stream = opened()
+    put(stream, b"large")
+    stream.outgoing()
+    stream.lost(Loss("message too big", close_code=1009))
+    [frame] = stream.results()
+    assert frame.error is not None
+    assert frame.error.code == "too_many_bytes"
+    assert stream.idle
+
+
+def test_messages_may_come_as_msgpack() -> None:
+    stream = opened()
+    put(stream, b"one")
+    stream.outgoing()
+    stream.received(msgpack.packb(json.loads(answer(1))))
+    assert [f.seq for f in stream.results()] == [1]
+
+
+@pytest.mark.parametrize("message", ["[]", "not JSON", b"\xc1"])
+def test_a_message_that_is_none_of_the_service_is_an_error(message: str | bytes) -> None:
+    with pytest.raises(ServiceError, match="bad_answer"):
+        opened().received(message)
+
+
+def test_an_answer_to_no_frame_is_an_error() -> None:
+    with pytest.raises(ServiceError, match="not sent"):
+        opened().received(answer(1))
+
+
+def test_a_message_of_a_kind_that_is_not_known_is_passed_over() -> None:
+    stream = opened()
+    stream.received(told("closing", reason="shutting_down", token="t1"))
+    stream.received(told("weather", detail="fine"))
+    assert stream.results() == []
