@@ -12,9 +12,9 @@ ALIGNMENT = {
     "teacher_detector_roi": "the same, ROI from the detector",
     "teacher_second_look": "the same, seen again from the upright ROI that this gives",
     "lfpw_hand": "LFPW hand labels, mapped points 17-67",
-    "lfpw_second_look": "the same, seen again upright",
+    "lfpw_second_look": "LFPW hand labels, seen again upright",
     "infanface_hand": "InfAnFace hand labels (infants), mapped points 17-67",
-    "infanface_second_look": "the same, seen again upright",
+    "infanface_second_look": "InfAnFace hand labels, seen again upright",
 }
 POSE = {"mesh": "face mesh", "pointing04": "Pointing'04 (steps of 15°; no roll)"}
 
