@@ -190,15 +190,16 @@ def test_a_wrong_key_is_an_error_at_once() -> None:
         stream.received(told("error", code="unauthorized", detail="no key"))
 
 
-def test_a_full_service_is_tried_again_and_named_when_patience_ends() -> None:
+@pytest.mark.parametrize("code", ["too_many_streams", "rate_limited", "shutting_down"])
+def test_a_full_service_is_tried_again_and_named_when_patience_ends(code: str) -> None:
     stream = Stream(Follow(), patience=1)
-    full = told("error", code="too_many_streams", detail="8 streams are open")
+    full = told("error", code=code, detail="8 streams are open")
     stream.connected()
     stream.received(full)
     stream.lost(Loss("1013", close_code=1013))
     stream.connected()
     stream.received(full)
-    with pytest.raises(ServiceError, match="too_many_streams"):
+    with pytest.raises(ServiceError, match=code):
         stream.lost(Loss("1013", close_code=1013))
 
 

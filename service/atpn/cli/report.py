@@ -42,8 +42,6 @@ class Report:
         self.failures += 1
         if isinstance(error, ConnectionFailed):
             raise Stopped(f"{name}: the service cannot be reached: {error.detail}", 1) from error
-        if isinstance(error, ServiceError) and error.status in {401, 403}:
-            raise Stopped(f"{error.detail} (--key)", 2) from error
         if isinstance(error, ServiceError) and error.code == "unauthorized":
             raise Stopped(f"{error.detail} (--key)", 2) from error
         self.say(f"{name}: {error}")

@@ -22,7 +22,7 @@ from atpn.client.results import Frame, Payload
 
 IN_FLIGHT = 2  # in real time: one in work and one that waits, as the service has it
 TOO_BIG = 1009  # close code: the frame was larger than any message may be
-NEVER_MIND = ("too_many_streams", "shutting_down", "overloaded")  # another try may do
+LATER = ("too_many_streams", "shutting_down", "overloaded", "rate_limited")  # refused for now
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Stream:
 
     def _refused(self, error: ServiceError) -> None:
         """Told before the end of the connection, or about ``config``."""
-        if self._greeted or error.code not in NEVER_MIND:
+        if self._greeted or error.code not in LATER:
             raise error
         self._refusal = error
 
