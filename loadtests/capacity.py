@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,7 +156,7 @@ def unit_table(figures: Figures) -> str:
 def scale_table(plans: Sequence[Plan]) -> str:
     """What each scale needs."""
     cores = plans[0].figures.replica_cores
-    wanted = {
+    wanted: dict[str, Sequence[float]] = {
         "frames a second": [p.frames_per_s for p in plans],
         "CPU cores": [p.cores for p in plans],
         f"replicas of {cores} cores": [p.replicas for p in plans],
@@ -269,4 +268,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
