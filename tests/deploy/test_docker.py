@@ -29,8 +29,19 @@ def direct(name: str) -> list[str]:
     if name == "build":
         required: list[str] = PROJECT["build-system"]["requires"]
         return required
-    project = PROJECT["project"]
-    return [*project["dependencies"], *project["optional-dependencies"][name]]
+    return [*PROJECT["project"]["dependencies"], *extra(name)]
+
+
+def extra(name: str) -> list[str]:
+    """What an extra asks for, with the extras of our own that it names."""
+    found = []
+    for text in PROJECT["project"]["optional-dependencies"][name]:
+        wanted = Requirement(text)
+        if wanted.name == "atpn":
+            found += [text for inner in wanted.extras for text in extra(inner)]
+        else:
+            found.append(text)
+    return found
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu", "build"])
