@@ -160,7 +160,7 @@ export function nameOf(face) {
 }
 
 function drawLabel(context, text, x, y, width) {
-  context.font = "600 12px system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif";
+  context.font = `600 12px ${getComputedStyle(context.canvas).fontFamily}`;
   const length = context.measureText(text).width + 16;
   const left = clamp(x, 6, Math.max(6, width - length - 6));
   const bottom = Math.max(y, 28);

@@ -6,7 +6,9 @@ import { FACETS, SHAPE } from "./mask.js";
 const OUTLINES = [
   [33, 42, true], [42, 51, true], [60, 68, true], [68, 76, true], [76, 88, true], [88, 96, true], [55, 60, false],
 ];
+const PUPILS = [96, 97];
 const NOSE_TIP = 54;
+const LANDMARKS = 98;
 const LIGHT = normalised([-0.45, -0.6, -0.75]);
 export const STRAIGHT = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
 
@@ -21,7 +23,7 @@ export function drawHead(canvas, rotation, { mirrored = false, axes = true, fain
   const { context, width, height } = prepared(canvas);
   if (!width || !height) return;
   const colours = colouring(canvas);
-  const unit = 0.56 * Math.min(height, width);
+  const unit = 0.6 * Math.min(height, width);
   const turned = SHAPE.map((point) => turn(rotation, point));
   const place = ([x, y]) => [width / 2 + (mirrored ? -x : x) * unit, height / 2 + (y + 0.14) * unit];
   context.globalAlpha = faint ? 0.35 : 1;
@@ -34,13 +36,7 @@ export function drawHead(canvas, rotation, { mirrored = false, axes = true, fain
     context.strokeStyle = colours.edge;
     context.stroke(path);
   }
-  context.strokeStyle = colours.line;
-  context.lineWidth = Math.max(1, unit / 110);
-  if (turn(rotation, [0, 0, -1])[2] < -0.15) {
-    for (const [first, last, closed] of OUTLINES) {
-      context.stroke(polygon(turned.slice(first, last).map(place), closed));
-    }
-  }
+  if (turn(rotation, [0, 0, -1])[2] < -0.15) drawFeatures(context, turned.map(place), unit, colours);
   if (axes) {
     const origin = turned[NOSE_TIP];
     for (const axis of turnedAxes(rotation)) {
@@ -49,6 +45,22 @@ export function drawHead(canvas, rotation, { mirrored = false, axes = true, fain
     }
   }
   context.globalAlpha = 1;
+}
+
+function drawFeatures(context, points, unit, colours) {
+  context.strokeStyle = context.fillStyle = colours.line;
+  context.lineWidth = Math.max(1, unit / 200);
+  for (const [first, last, closed] of OUTLINES) {
+    context.stroke(polygon(points.slice(first, last), closed));
+  }
+  for (const index of PUPILS) disc(context, points[index], unit / 52);
+  if (unit > 160) for (const point of points.slice(0, LANDMARKS)) disc(context, point, unit / 130);
+}
+
+function disc(context, [x, y], radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
 }
 
 // What can be seen of the mask: far facets first, each with the light that falls on it, 0 to 1.

@@ -135,12 +135,7 @@ function begin(source) {
   };
   stage.dataset.mode = run.mode;
   for (const name of ["state", "seq", "tracks", "connection", "resumes"]) delete stage.dataset[name];
-  const streams = run.mode !== "photo";
-  $("empty").hidden = true;
-  for (const id of ["view", "sources", "code", "log-card"]) $(id).hidden = false;
-  $("connection-card").hidden = !streams;
-  $("player").hidden = run.mode !== "video";
-  $("mirror-label").hidden = run.mode !== "webcam";
+  arrange();
   $("cut").disabled = true;
   $("connection").textContent = "connecting";
   $("log").replaceChildren();
@@ -160,16 +155,24 @@ function end() {
   run = null;
 }
 
+// Which parts of the page there are: an invitation, or a picture and what belongs to its kind.
+function arrange() {
+  const mode = run?.mode ?? "empty";
+  $("empty").hidden = Boolean(run);
+  document.querySelector("main").classList.toggle("empty-page", !run);
+  for (const id of ["view", "sources", "panel", "code"]) $(id).hidden = !run;
+  for (const part of document.querySelectorAll("[data-only]")) {
+    part.hidden = ![mode, mode === "photo" ? "" : "stream"].includes(part.dataset.only);
+  }
+}
+
 function close() {
   const focused = stage.contains(document.activeElement) || $("sources").contains(document.activeElement);
   end();
   busy(null);
   tell(null);
   stage.dataset.mode = "empty";
-  stage.style.removeProperty("--ratio");
-  $("empty").hidden = false;
-  for (const id of ["view", "sources", "connection-card", "log-card", "code"]) $(id).hidden = true;
-  pill("idle", "idle");
+  arrange();
   write();
   if (focused) $("empty").querySelector("button").focus();
 }
@@ -236,10 +239,6 @@ function answered(mine, answer, picture, trip) {
   stage.dataset.tracks = answer.faces.map((face) => face.track_id).join(" ");
   noteFaces(mine, answer, now);
   showPicture(mine, picture, answer.image, answer);
-  if (now - (mine.written ?? 0) >= TEXT_MS) {
-    mine.written = now;
-    write();
-  }
 }
 
 // Who came and who went; a face must be away for a while to be worth a line.
@@ -262,8 +261,9 @@ function noteFaces(mine, answer, now) {
 function showPicture(mine, picture, size, answer) {
   mine.picture = picture;
   mine.size = size;
-  mine.answer = answer ?? (mine.link?.ready ? mine.answer : null);
+  mine.answer = answer;
   show();
+  writeSoon();
 }
 
 function show() {
@@ -300,6 +300,15 @@ function gauges(face) {
   $("confidence-mark").style.width = `${100 * (face?.confidence ?? 0)}%`;
 }
 
+let writing = null;
+
+function writeSoon() {
+  writing ??= setTimeout(() => {
+    writing = null;
+    write();
+  }, TEXT_MS);
+}
+
 // Everything that is text, a few times a second.
 function write() {
   const faces = run?.answer?.faces ?? [];
@@ -310,6 +319,8 @@ function write() {
   $("fps").textContent = streams && run.times.length > 1 ? rate(run.times).toFixed(0) : "–";
   $("trip").textContent = run?.trips.length ? shown(median(run.trips)) : "–";
   $("server").textContent = run?.answer ? shown(total(run.answer.ms)) : "–";
+  $("detect").textContent = run?.answer ? shown(run.answer.ms.detect) : "–";
+  $("inference").textContent = run?.answer ? shown(run.answer.ms.inference) : "–";
   $("dropped").textContent = streams ? String(run.skipped + (run.link?.dropped ?? 0)) : "–";
   $("view").setAttribute("aria-label", describe(faces));
   chips(faces);
@@ -533,6 +544,7 @@ function invite(time) {
   else requestAnimationFrame(invite);
 }
 
+arrange();
 checkHealth();
 setInterval(() => document.hidden || checkHealth(), HEALTH_MS);
 requestAnimationFrame(invite);
