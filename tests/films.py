@@ -32,6 +32,12 @@ class Film:
         true = [FIVE @ m[:, :2].T + m[:, 2] for m in self.matrices]
         return min(float(np.linalg.norm(five - points, axis=1).max()) for points in true)
 
+    def shown(self, picture: Image) -> NDArray[np.float64]:
+        """The true (5, 2) points in the frame that looks most like this picture (480, 640, 3)."""
+        difference = [np.abs(frame.astype(np.int16) - picture).mean() for frame in self.frames]
+        matrix = self.matrices[int(np.argmin(difference))]
+        return np.asarray(FIVE @ matrix[:, :2].T + matrix[:, 2], np.float64)
+
     def write_mjpeg(self, path: Path) -> None:
         """JPEG after JPEG: what Chromium takes for the picture of a camera."""
         path.write_bytes(b"".join(encoded(frame) for frame in self.frames))

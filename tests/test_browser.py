@@ -1,6 +1,7 @@
 """The page in a real browser, against a real service: what is drawn, said, and survived."""
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from playwright.async_api import (
     expect,
 )
 
+from atpn.geometry import Image
 from tests import clips
 from tests.films import FIVE, Film, swaying
 from tests.server import Server, running
@@ -128,6 +131,23 @@ async def colours_at(page: Page, points: NDArray[np.float64], size: dict[str, in
             Math.round(left + scale * x), Math.round(top + scale * y), 1, 1).data.slice(0, 3)]);
     }"""
     return await page.evaluate(program, [points.tolist(), size])  # type: ignore[no-any-return]
+
+
+async def picture_of(page: Page) -> Image:
+    """What the canvas shows of a 640x480 frame, overlay included."""
+    program = """() => {
+        const view = document.getElementById("view");
+        const scale = Math.min(view.width / 640, view.height / 480);
+        const part = document.createElement("canvas");
+        [part.width, part.height] = [640, 480];
+        part.getContext("2d").drawImage(view, (view.width - 640 * scale) / 2,
+            (view.height - 480 * scale) / 2, 640 * scale, 480 * scale, 0, 0, 640, 480);
+        return part.toDataURL("image/png").split(",")[1];
+    }"""
+    data = base64.b64decode(await page.evaluate(program))
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
 async def choose(page: Page, file: Path | dict[str, Any]) -> None:
@@ -323,7 +343,8 @@ async def test_the_webcam_is_tracked_and_a_cut_connection_resumes_with_the_same_
 async def test_the_same_face_goes_on_when_the_service_ends_and_comes_back(
     browser: Browser, end: signal.Signals
 ) -> None:
-    with redis_server() as store, running(redis_url=store.url) as first:
+    long_lived = {"session_ttl_s": "900"}  # however long the second one takes to start
+    with redis_server() as store, running(redis_url=store.url, **long_lived) as first:
         async with visit(browser, first, expected="ERR_CONNECTION_REFUSED") as page:
             await page.get_by_role("button", name="Use the webcam").click()
             await state(page, "tracks", "1")
@@ -332,7 +353,7 @@ async def test_the_same_face_goes_on_when_the_service_ends_and_comes_back(
             await state(page, "connection", "away")
             await expect(page.locator("#service-text")).to_contain_text("does not answer")
             first.process.wait(30)
-            second = Server(first.port, redis_url=store.url)
+            second = Server(first.port, redis_url=store.url, **long_lived)
             try:
                 await asyncio.to_thread(second.wait_ready)
                 await state(page, "connection", "open")
@@ -356,6 +377,10 @@ async def test_a_video_file_is_followed_paused_and_closed(
         assert film.distance(five(answer["faces"][0])) < 15
         await page.get_by_role("button", name="Pause").click()
         await expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+        await asyncio.sleep(2)  # until the last frame is answered, drawn and told
+        last = await answer_of(page)
+        true = film.shown(await picture_of(page))
+        assert np.linalg.norm(five(last["faces"][0]) - true, axis=1).max() < 15
         await page.get_by_role("button", name="Close").click()
         await expect(page.get_by_role("button", name="Use the webcam")).to_be_focused()
         async with asyncio.timeout(20):

@@ -54,11 +54,12 @@ export function drawPicture(canvas, picture, size, mirrored) {
 // All faces of an answer, on a picture that was drawn; the chosen one stands out.
 export function drawFaces(view, faces, chosen) {
   for (const face of faces) {
+    const points = face.smoothed ?? face.landmarks;
     const dim = faces.length > 1 && face !== chosen;
     view.context.globalAlpha = dim ? 0.55 : 1;
     if (face.box) drawBox(view, face);
-    if (face.landmarks?.length === 98) drawLandmarks(view, face);
-    if (face.landmarks && face.pose) drawAxes(view, face);
+    if (points?.length === 98) drawLandmarks(view, face, points);
+    if (points && face.pose) drawAxes(view, face, points[NOSE_TIP]);
     view.context.globalAlpha = 1;
   }
 }
@@ -66,8 +67,8 @@ export function drawFaces(view, faces, chosen) {
 const extent = ({ box }) => Math.max(box[2] - box[0], box[3] - box[1]);
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-function drawLandmarks({ context, scale, place }, face) {
-  const points = face.landmarks.map(place);
+function drawLandmarks({ context, scale, place }, face, landmarks) {
+  const points = landmarks.map(place);
   const size = scale * extent(face);
   const line = clamp(size / 190, 0.9, 2.4);
   const path = new Path2D();
@@ -100,8 +101,7 @@ function disc(context, x, y, radius) {
 }
 
 // Three axes of equal length in space, seen without perspective, the nearest drawn last.
-function drawAxes({ context, scale, place }, face) {
-  const origin = face.landmarks[NOSE_TIP];
+function drawAxes({ context, scale, place }, face, origin) {
   const length = 0.5 * extent(face);
   const width = clamp((scale * extent(face)) / 75, 2, 6);
   for (const { turned, colour } of turnedAxes(face.pose.rotation)) {

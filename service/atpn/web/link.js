@@ -44,6 +44,11 @@ export class Link {
     this._watch();
   }
 
+  // A control message, such as {type: "config", smoothing: true}; an open stream is needed.
+  tell(message) {
+    if (this._ready) this._socket.send(JSON.stringify(message));
+  }
+
   // What a broken cable would do, for people who want to see what happens then.
   cut() {
     this._lost(CUT);

@@ -201,6 +201,7 @@ function opened(mine, session) {
   if (mine !== run) return;
   busy(null);
   tell(null);
+  mine.link.tell(smoothing());
   stage.dataset.connection = "open";
   stage.dataset.resumes = mine.link.resumes;
   $("cut").disabled = false;
@@ -213,7 +214,7 @@ function opened(mine, session) {
 function away(mine, reason, delay) {
   if (mine !== run) return;
   if (stage.dataset.connection !== "away") {
-    note({ cut: "Connection cut", restart: "The service restarts", lost: "Connection lost" }[reason]);
+    note({ cut: "Connection cut", restart: "The service asks to reconnect", lost: "Connection lost" }[reason]);
     checkHealth();
   }
   stage.dataset.connection = "away";
@@ -494,6 +495,8 @@ $("mirror").onchange = () => {
   if (run) run.mirrored = $("mirror").checked;
   show();
 };
+const smoothing = () => ({ type: "config", smoothing: $("smooth").checked });
+$("smooth").onchange = () => run?.link?.tell(smoothing());
 $("play").onclick = () => (video.paused ? video.play() : video.pause());
 video.onplay = video.onpause = () => {
   $("play").textContent = video.paused ? "Play" : "Pause";

@@ -43,6 +43,7 @@ console.log(faces[0]?.pose, faces[0]?.landmarks);`,
 function ofStream({ mode, name }) {
   const [imports, made] = client();
   const reader = mode === "webcam" ? "cv2.VideoCapture(0)" : `cv2.VideoCapture(${quoted(name)})`;
+  const pace = mode === "webcam" ? ", realtime=True" : "";
   const offered = hasKey() ? `, \`atpn.key.\${base64url(key)}\`` : "";
   return {
     curl: `# a stream is a WebSocket (see the other tabs); one frame of it:\n${curl("frame.jpg", "image/jpeg")}`,
@@ -57,7 +58,7 @@ def frames(video):
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
-for frame in ${made}.track(frames(${reader})):  # resumes by itself
+for frame in ${made}.track(frames(${reader})${pace}):  # resumes by itself
     print(frame.state, [(face.track_id, face.pose.yaw) for face in frame.faces])`,
     javascript: `let token = "";
 
