@@ -116,6 +116,7 @@ def test_all_that_the_files_name_travels_with_them() -> None:
             text = file.data.decode()
             named |= set(re.findall(r'from "\./([^"]+)"', text))
             named |= set(re.findall(r'fetch\("web/([^"]+)"', text))
+            named |= set(re.findall(r'new URL\("(\w+\.js)"', text))
     assert "main.js" in named
     assert named <= set(FILES)
     assert set(FILES) == {path.name for path in FOLDER.iterdir()}

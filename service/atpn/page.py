@@ -28,11 +28,10 @@ POLICY = {
     "img-src": "'self' blob:",
     "media-src": "'self' blob:",
     "connect-src": "'self'",
+    "worker-src": "'self'",
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
-    "require-trusted-types-for": "'script'",
-    "trusted-types": "'none'",
 }
 HEADERS = {
     "Cache-Control": "no-cache",  # keep, but ask whether it is still the same

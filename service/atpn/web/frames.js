@@ -71,30 +71,53 @@ export function everyFrame(video, each) {
 // Copies of frames, in a few canvases that are used in turn: one a frame under way, and one shown.
 export class Copies {
   constructor() {
-    this._shown = Array.from({ length: 4 }, () => document.createElement("canvas"));
-    this._sent = document.createElement("canvas");
+    this._canvases = Array.from({ length: 4 }, () => document.createElement("canvas"));
     this._next = 0;
   }
 
   take(video) {
-    this._next = (this._next + 1) % this._shown.length;
-    return drawn(this._shown[this._next], video, SHOWN_SIDE);
-  }
-
-  // The frame as a JPEG of limited size.
-  async encode(picture) {
-    const canvas = drawn(this._sent, picture, SENT_SIDE);
-    return new Promise((resolve, reject) => {
-      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no JPEG"))), "image/jpeg", QUALITY);
-    });
+    this._next = (this._next + 1) % this._canvases.length;
+    const canvas = this._canvases[this._next];
+    [canvas.width, canvas.height] = fitted(video.videoWidth, video.videoHeight, SHOWN_SIDE);
+    const context = canvas.getContext("2d", { alpha: false });
+    context.drawImage(video, 0, 0, canvas.width, canvas.height);
+    return canvas;
   }
 }
 
-function drawn(canvas, picture, longest) {
-  const [width, height] = [picture.videoWidth ?? picture.width, picture.videoHeight ?? picture.height];
+// Makes JPEGs of limited size, one at a time; in a worker where the browser has what it takes.
+export class Encoder {
+  constructor() {
+    if (window.OffscreenCanvas) this._worker = new Worker(new URL("encoder.js", import.meta.url));
+  }
+
+  async encode(canvas) {
+    const [width, height] = fitted(canvas.width, canvas.height, SENT_SIDE);
+    if (!this._worker) return encodedHere(canvas, width, height);
+    const picture = await createImageBitmap(canvas);
+    return new Promise((resolve) => {
+      this._worker.onmessage = ({ data }) => resolve(data);
+      this._worker.onerror = () => {
+        this._worker = null;
+        resolve(encodedHere(canvas, width, height));
+      };
+      this._worker.postMessage({ picture, width, height, quality: QUALITY }, [picture]);
+    });
+  }
+
+  end() {
+    this._worker?.terminate();
+  }
+}
+
+async function encodedHere(canvas, width, height) {
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [width, height];
+  small.getContext("2d", { alpha: false }).drawImage(canvas, 0, 0, width, height);
+  return new Promise((resolve) => small.toBlob(resolve, "image/jpeg", QUALITY));
+}
+
+function fitted(width, height, longest) {
   const scale = Math.min(1, longest / Math.max(width, height));
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
-  canvas.getContext("2d", { alpha: false }).drawImage(picture, 0, 0, canvas.width, canvas.height);
-  return canvas;
+  return [Math.round(width * scale), Math.round(height * scale)];
 }

@@ -1,7 +1,7 @@
 // The page: what is shown, when, and what the buttons do.
 
 import { drawFaces, drawPicture, nameOf } from "./draw.js";
-import { Copies, NotPlayable, closeVideo, everyFrame, openVideo, openWebcam } from "./frames.js";
+import { Copies, Encoder, NotPlayable, closeVideo, everyFrame, openVideo, openWebcam } from "./frames.js";
 import { STRAIGHT, drawHead, rotationOf } from "./head.js";
 import { Link } from "./link.js";
 import { TRACK, align, explained, forgetKey, health, setKey, wantsKey } from "./service.js";
@@ -91,6 +91,7 @@ async function openStream(mode, file = null) {
     track.onended = () => run === mine && (close(), tell("The webcam was unplugged or taken away.", ""));
   }
   mine.copies = new Copies();
+  mine.encoder = new Encoder();
   mine.stop = everyFrame(video, () => frame(mine));
   busy("Connecting…");
   connect(mine);
@@ -151,6 +152,7 @@ function end() {
   if (!run) return;
   run.stop?.();
   run.link?.end();
+  run.encoder?.end();
   closeVideo(video);
   run = null;
 }
@@ -173,6 +175,7 @@ function close() {
   tell(null);
   stage.dataset.mode = "empty";
   arrange();
+  requestAnimationFrame(invite);
   write();
   if (focused) $("empty").querySelector("button").focus();
 }
@@ -188,7 +191,7 @@ async function frame(mine) {
     mine.encoding = true;
     try {
       const picture = mine.copies.take(video);
-      mine.link.send(await mine.copies.encode(picture), picture);
+      mine.link.send(await mine.encoder.encode(picture), picture);
     } finally {
       mine.encoding = false;
     }
@@ -206,7 +209,8 @@ function opened(mine, session) {
   stage.dataset.resumes = mine.link.resumes;
   $("cut").disabled = false;
   $("connection").textContent = mine.link.resumes ? `open, resumed ${mine.link.resumes}×` : "open";
-  if (session.state === "resumed") note(`Resumed at frame ${session.seq}`);
+  mine.resuming = session.state === "resumed";
+  if (mine.resuming) note(`Resumed at frame ${session.seq}`);
   else note(session.state === "expired" ? "Connected, as a new session: the old one had expired" : "Connected");
   checkHealth();
 }
@@ -246,9 +250,10 @@ function answered(mine, answer, picture, trip) {
 function noteFaces(mine, answer, now) {
   for (const { track_id: id } of answer.faces) {
     if (!mine.seen.has(id)) note(`Face ${id} found`);
-    else if (answer.state === "resumed") note(`Face ${id} goes on`);
+    else if (mine.resuming) note(`Face ${id} goes on`);
     mine.seen.set(id, now);
   }
+  if (answer.faces.length) mine.resuming = false;
   for (const [id, last] of mine.seen) {
     if (now - last > SETTLED_MS) {
       mine.seen.delete(id);
@@ -524,8 +529,13 @@ addEventListener("drop", (event) => {
 addEventListener("paste", ({ clipboardData }) => {
   if (clipboardData?.files[0]) open(clipboardData.files[0]);
 });
-new ResizeObserver(() => show()).observe(stage);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
+new ResizeObserver(() => redraw()).observe(stage);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
+
+function redraw() {
+  if (run) show();
+  else if (calm.matches) invite(0);
+}
 
 // ---- the service, and the head that invites
 
@@ -538,13 +548,12 @@ async function checkHealth() {
     : "The service does not answer";
 }
 
+// Turns as long as nothing else is shown.
 function invite(time) {
-  if (stage.dataset.mode === "empty") {
-    const t = calm.matches ? 0.9 : time / 1000;
-    drawHead($("portrait"), rotationOf(28 * Math.sin(t * 0.55), 7 * Math.sin(t * 0.4 + 1)), { axes: false });
-  }
-  if (calm.matches) setTimeout(() => invite(0), 500);
-  else requestAnimationFrame(invite);
+  if (run) return;
+  const t = calm.matches ? 0.9 : time / 1000;
+  drawHead($("portrait"), rotationOf(28 * Math.sin(t * 0.55), 7 * Math.sin(t * 0.4 + 1)), { axes: false });
+  if (!calm.matches) requestAnimationFrame(invite);
 }
 
 arrange();
