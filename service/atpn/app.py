@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from atpn import __version__, align, oip, ops, track
+from atpn import __version__, align, oip, ops, page, track
 from atpn.auth import check_key
 from atpn.core import Core, open_core
 from atpn.errors import AtpnError, InvalidRequest, RateLimited, Unauthorized
@@ -27,9 +27,9 @@ log = logging.getLogger("atpn.http")
 
 HTTP_ERRORS = 500  # statuses from here on are ours to explain: a line in the log
 CORS_HEADERS = ["X-API-Key", "X-Request-ID", "X-Request-Timeout"]
-OPEN_PATHS = frozenset(
-    ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi.json"]
-)
+OPEN_PATHS = page.PATHS | {
+    *("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi.json"),
+}
 
 
 Opener = Callable[[Settings], AbstractAsyncContextManager[Core]]
@@ -51,7 +51,7 @@ def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    for module in (align, track, oip, ops):
+    for module in (page, align, track, oip, ops):
         app.include_router(module.router)
     app.add_middleware(Observed)
     if settings.cors_origins:

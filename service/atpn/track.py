@@ -118,7 +118,7 @@ async def track(socket: WebSocket) -> None:
     connection = Connection(socket, core, SUBPROTOCOLS[chosen or "atpn.v1.json"])
     try:
         check_origin(core.settings.cors_origins, socket.headers)
-        key = check_key(core.settings.api_key_hashes, socket.headers)
+        key = check_key(core.settings.api_key_hashes, socket.headers, offered)
         core.limiter.take(key or (socket.client.host if socket.client else "unknown"))
         if core.draining.is_set():
             raise ShuttingDown("this replica is shutting down; reconnect to another")

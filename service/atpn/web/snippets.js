@@ -1,0 +1,91 @@
+// What the page just did, for a terminal, Python and JavaScript; and answers as text to read.
+
+import { ALIGN, BASE, TRACK, hasKey } from "./service.js";
+
+const shell = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+const quoted = (text) => JSON.stringify(text);
+
+// `what` is {mode, name, type}.
+export function snippets(what) {
+  return what.mode === "photo" ? ofPhoto(what) : ofStream(what);
+}
+
+function curl(name, type) {
+  const key = hasKey() ? ` \\\n  -H "Authorization: Bearer $ATPN_KEY"` : "";
+  return `curl -s --data-binary @${shell(name)} -H 'Content-Type: ${type}'${key} \\\n  '${ALIGN}'`;
+}
+
+function client() {
+  const key = hasKey() ? `, key=os.environ["ATPN_KEY"]` : "";
+  const imports = hasKey() ? "import os\n\n" : "";
+  return [`${imports}from atpn import Client\n`, `Client(${quoted(BASE)}${key})`];
+}
+
+function ofPhoto({ name, type }) {
+  const [imports, made] = client();
+  const key = hasKey() ? `, Authorization: \`Bearer \${key}\`` : "";
+  return {
+    curl: curl(name, type),
+    python: `${imports}
+result = ${made}.align(${quoted(name)}, pose=True)
+for face in result.faces:
+    print(face.confidence, face.pose.yaw, face.landmarks.shape)`,
+    javascript: `const answer = await fetch(${quoted(ALIGN)}, {
+  method: "POST",
+  headers: { "Content-Type": file.type${key} },
+  body: file, // a File or Blob, such as input.files[0]
+});
+const { faces } = await answer.json();
+console.log(faces[0]?.pose, faces[0]?.landmarks);`,
+  };
+}
+
+function ofStream({ mode, name }) {
+  const [imports, made] = client();
+  const reader = mode === "webcam" ? "cv2.VideoCapture(0)" : `cv2.VideoCapture(${quoted(name)})`;
+  const pace = mode === "webcam" ? ", realtime=True" : "";
+  const offered = hasKey() ? `, \`atpn.key.\${base64url(key)}\`` : "";
+  return {
+    curl: `# a stream is a WebSocket (see the other tabs); one frame of it:\n${curl("frame.jpg", "image/jpeg")}`,
+    python: `import cv2
+${imports}
+
+def frames(video):
+    while True:
+        found, frame = video.read()
+        if not found:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+for frame in ${made}.track(frames(${reader})${pace}):  # resumes by itself
+    print(frame.state, [(face.track_id, face.pose.yaw) for face in frame.faces])`,
+    javascript: `let token = "";
+
+function open() {
+  const socket = new WebSocket(\`${TRACK}\${token && "?token=" + token}\`, ["atpn.v1.json"${offered}]);
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.type === "session") token = message.token; // resumes on any replica
+    if (message.type === "frame") console.log(message.state, message.faces);
+  };
+  socket.onclose = () => setTimeout(open, 600);
+  return socket; // then, for every frame: socket.send(jpegBlob)
+}`,
+  };
+}
+
+// JSON with one line for each list of numbers.
+export function readable(value) {
+  const flat = [];
+  const marked = JSON.stringify(value, (_, item) => {
+    if (!isFlat(item)) return item;
+    flat.push(JSON.stringify(item).replaceAll(",", ", "));
+    return `\u0001${flat.length - 1}\u0001`;
+  }, 2);
+  return marked.replace(/"\\u0001(\d+)\\u0001"/g, (_, index) => flat[index]);
+}
+
+function isFlat(item) {
+  return Array.isArray(item) && item.length > 0 && item.flat().every((x) => typeof x === "number");
+}
