@@ -71,8 +71,8 @@ def landmark_map(points: NDArray[np.float64]) -> None:
         axes.plot(*points[order].T, color=COLOURS[name], lw=1.2, alpha=0.5)
         axes.plot(*points[first:end].T, ".", color=COLOURS[name], ms=6)
         for i in range(first, end):
-            text = {"color": COLOURS[name], "fontsize": 8.5, "ha": "center", "va": "center"}
-            axes.text(*(points[i] + label_offset(i, name, points)), str(i), **text)
+            x, y = points[i] + label_offset(i, name, points)
+            axes.text(x, y, str(i), color=COLOURS[name], fontsize=8.5, ha="center", va="center")
     for i in (96, 97):
         axes.plot(*points[i], "o", color="#0f172a", ms=4)
         axes.text(points[i, 0], points[i, 1] + 0.016, str(i), fontsize=8.5, ha="center")
@@ -110,7 +110,7 @@ def bulge(points: NDArray[np.float64]) -> NDArray[np.float64]:
     across = (points[:, 0] - points[54, 0]) / np.ptp(points[:, 0]) * 2
     depth = 0.28 * (1 - np.sqrt(np.clip(1 - across**2, 0, 1)))
     depth[51:60] -= np.linspace(0.0, 0.1, 9)[[0, 2, 5, 8, 3, 5, 6, 5, 3]]
-    return depth - depth[54]
+    return np.asarray(depth - depth[54], np.float64)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    FilePayload,
     Page,
     async_playwright,
     expect,
@@ -150,9 +151,9 @@ async def picture_of(page: Page) -> Image:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
-async def choose(page: Page, file: Path | dict[str, Any]) -> None:
+async def choose(page: Page, file: Path | FilePayload) -> None:
     """Pick a file as a person does through the dialog."""
-    await page.set_input_files("#file", [file])  # type: ignore[list-item]
+    await page.set_input_files("#file", file)
 
 
 def state(page: Page, name: str, value: str) -> Any:

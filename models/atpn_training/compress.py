@@ -129,5 +129,10 @@ def to_fp16(model: bytes) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about weights below the smallest half-precision number
         half = convert_float_to_float16(loaded, keep_io_types=True, node_block_list=careful)
+    # The conversion forgets the outputs' shapes.
+    for now, before in zip(
+        half.graph.output, onnx.load_from_string(model).graph.output, strict=True
+    ):
+        now.type.CopyFrom(before.type)
     serialised: bytes = half.SerializeToString()
     return serialised
