@@ -21,6 +21,7 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    FilePayload,
     Page,
     async_playwright,
     expect,
@@ -150,9 +151,9 @@ async def picture_of(page: Page) -> Image:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
-async def choose(page: Page, file: Path | dict[str, Any]) -> None:
+async def choose(page: Page, file: Path | FilePayload) -> None:
     """Pick a file as a person does through the dialog."""
-    await page.set_input_files("#file", [file])  # type: ignore[list-item]
+    await page.set_input_files("#file", file)
 
 
 def state(page: Page, name: str, value: str) -> Any:
@@ -353,7 +354,7 @@ async def test_the_same_face_goes_on_when_the_service_ends_and_comes_back(
             await state(page, "connection", "away")
             await expect(page.locator("#service-text")).to_contain_text("does not answer")
             first.process.wait(30)
-            second = Server(first.port, redis_url=store.url, **long_lived)
+            second = Server(port=str(first.port), redis_url=store.url, **long_lived)
             try:
                 await asyncio.to_thread(second.wait_ready)
                 await state(page, "connection", "open")

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from atpn.errors import ForbiddenOrigin, Unauthorized
 
-
 KEY_SUBPROTOCOL = "atpn.key."
 
 
