@@ -15,10 +15,10 @@ START_S = 30
 
 
 class Server:
-    """A running service on a loopback port: a free one, or ``port``."""
+    """A running service on a loopback port: a free one, unless ``port`` is given."""
 
-    def __init__(self, port: int | None = None, **settings: str) -> None:
-        self.port = port or free_port()
+    def __init__(self, **settings: str) -> None:
+        self.port = int(settings.get("port") or free_port())
         self.url = f"http://127.0.0.1:{self.port}"
         self.track_url = f"ws://127.0.0.1:{self.port}/track"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LD_PRELOAD")}

@@ -354,7 +354,7 @@ async def test_the_same_face_goes_on_when_the_service_ends_and_comes_back(
             await state(page, "connection", "away")
             await expect(page.locator("#service-text")).to_contain_text("does not answer")
             first.process.wait(30)
-            second = Server(first.port, redis_url=store.url, **long_lived)
+            second = Server(port=str(first.port), redis_url=store.url, **long_lived)
             try:
                 await asyncio.to_thread(second.wait_ready)
                 await state(page, "connection", "open")
