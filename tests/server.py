@@ -52,7 +52,7 @@ class Server:
 @contextmanager
 def running(**settings: str) -> Iterator[Server]:
     """A ready service with these settings, ended with the block."""
-    server = Server(None, **settings)
+    server = Server(**settings)
     try:
         server.wait_ready()
         yield server

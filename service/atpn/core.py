@@ -173,6 +173,8 @@ async def run_core(settings: Settings, network: Network, detector: Detector) -> 
     cores = settings.threads or max(1, available_cores() // settings.workers)
     metrics = Metrics()
     metrics.model.labels(model.name, model.version, network.provider).set(1)
+    for name in ("max_batch_size", "max_queue_faces", "max_requests", "max_streams"):
+        metrics.limits.labels(name).set(getattr(settings, name))
     store = open_store(settings)
     log.info("model %s/%s on %s", model.name, model.version, network.provider)
     with ThreadPoolExecutor(cores, "atpn-image") as threads:

@@ -21,6 +21,8 @@ from atpn.geometry import Image
 
 Array = NDArray[np.float32]
 
+ort.disable_telemetry_events()  # a service tells nobody what it does
+
 CPU = "CPUExecutionProvider"
 PROVIDERS = {
     "cpu": CPU,

@@ -6,7 +6,14 @@ files there, and whichever is scraped adds them up.
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -110,6 +117,22 @@ class Metrics:
             registry=registry,
             multiprocess_mode="max",
         )
+
+        self.limits = Gauge(
+            "atpn_limit",
+            "Limits of one process, by their setting",
+            ["setting"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self.draining = Gauge(
+            "atpn_draining",
+            "1 while the process ends its work after SIGTERM",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # of one process only
+            ProcessCollector(registry=registry)
 
     def batch_ran(self, size: int, seconds: float) -> None:
         """See `batching.Observer`."""

@@ -92,6 +92,7 @@ class DrainingServer(uvicorn.Server):
 
     async def _finish(self, core: Core) -> None:
         core.draining.set()
+        core.metrics.draining.set(1)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._drain_s):
                 await core.no_streams.wait()
