@@ -11,17 +11,33 @@ from atpn.drawing import rendered
 from atpn.errors import AtpnError, ShuttingDown
 from atpn.photo import Seen, Wanted, answer_payload, look
 from atpn.requests import JSON, MSGPACK, packed, timeout_of, unless_gone, wished_type
-from atpn.schemas import Answer, BatchAnswer, Payload, Problem, problem_payload
+from atpn.schemas import (
+    ANSWER_EXAMPLE,
+    PROBLEM_EXAMPLE,
+    Answer,
+    BatchAnswer,
+    Payload,
+    Problem,
+    problem_payload,
+)
 from atpn.uploads import Upload, read_batch, read_upload
 
 router = APIRouter()
 
-_PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+_PROBLEM: dict[str, Any] = {
+    "model": Problem,
+    "content": {"application/problem+json": {"example": PROBLEM_EXAMPLE}},
+}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Answer,
         "description": "The faces; by Accept, as JSON or drawn on the picture",
-        "content": {MSGPACK: {}, "image/jpeg": {}, "image/png": {}},
+        "content": {
+            JSON: {"example": ANSWER_EXAMPLE},
+            MSGPACK: {},
+            "image/jpeg": {},
+            "image/png": {},
+        },
     },
     413: {**_PROBLEM, "description": "More bytes or pixels than the limit"},
     415: {**_PROBLEM, "description": "Content type or image format that is not read"},
@@ -35,7 +51,10 @@ _BATCH_RESPONSES = {
     200: {
         "model": BatchAnswer,
         "description": "One result per image, in order",
-        "content": {MSGPACK: {}},
+        "content": {
+            JSON: {"example": {"results": [ANSWER_EXAMPLE, {"error": PROBLEM_EXAMPLE}]}},
+            MSGPACK: {},
+        },
     },
 }
 _BATCH_BODY = {

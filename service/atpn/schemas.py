@@ -88,6 +88,45 @@ class BatchAnswer(BaseModel):
     results: list[Answer | Failed] = Field(description="one per image, in their order")
 
 
+#: What the service answers about the README's photograph with ``points=5&include=pose``.
+ANSWER_EXAMPLE: Payload = {
+    "faces": [
+        {
+            "box": [177.87, 86.84, 272.23, 178.65],
+            "confidence": 1.0,
+            "landmarks": [
+                [204.91, 100.15],
+                [246.96, 103.55],
+                [224.7, 130.02],
+                [201.1, 138.26],
+                [245.34, 141.76],
+            ],
+            "pose": {
+                "yaw": 0.35,
+                "pitch": -8.79,
+                "roll": 2.76,
+                "rotation": [
+                    [0.99882, -0.04822, 0.00618],
+                    [0.0486, 0.98706, -0.15283],
+                    [0.00127, 0.15295, 0.98823],
+                ],
+            },
+        }
+    ],
+    "image": {"width": 512, "height": 512},
+    "model": {"name": "atpn", "version": "1"},
+    "ms": {"decode": 16.259, "detect": 23.082, "queue": 0.139, "inference": 8.216},
+}
+PROBLEM_EXAMPLE: Payload = {
+    "type": "about:blank",
+    "title": "Invalid box",
+    "status": 422,
+    "detail": "boxes[0]: x1 must be at least x0 + 1 and y1 at least y0 + 1",
+    "code": "invalid_box",
+    "request_id": "5f0c9f9a3c1d4f0e8f1b2a3c4d5e6f70",
+}
+
+
 def problem_payload(error: AtpnError) -> Payload:
     """The members of an error's problem document that do not depend on a request."""
     return {

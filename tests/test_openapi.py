@@ -1,0 +1,44 @@
+"""The OpenAPI document's examples are what the service really answers."""
+
+from atpn.schemas import ANSWER_EXAMPLE, PROBLEM_EXAMPLE, Answer, Problem
+from tests.conftest import FakeServiceFactory, Service
+
+
+def test_the_examples_fit_their_schemas() -> None:
+    assert Answer.model_validate(ANSWER_EXAMPLE).model_dump(mode="json") == {
+        **ANSWER_EXAMPLE,
+        "faces": ANSWER_EXAMPLE["faces"],
+    }
+    assert Problem.model_validate(PROBLEM_EXAMPLE).model_dump() == PROBLEM_EXAMPLE
+
+
+async def test_the_example_is_the_answer_about_the_photograph(
+    service: Service, astronaut_jpeg: bytes
+) -> None:
+    answer = (await service.post("/align?points=5&include=pose", astronaut_jpeg)).json()
+    assert answer["image"] == ANSWER_EXAMPLE["image"]
+    for found, shown in zip(
+        answer["faces"][0]["landmarks"], ANSWER_EXAMPLE["faces"][0]["landmarks"], strict=True
+    ):
+        assert abs(found[0] - shown[0]) < 2
+        assert abs(found[1] - shown[1]) < 2
+
+
+async def test_the_problem_example_is_the_answer_to_an_inverted_box(
+    fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    service = await fake_service()
+    answer = (await service.post_boxes("/align", small_png, "[[9, 9, 1, 1]]")).json()
+    assert {**answer, "request_id": ""} == {**PROBLEM_EXAMPLE, "request_id": ""}
+
+
+async def test_every_answer_of_the_photograph_endpoints_has_an_example(
+    fake_service: FakeServiceFactory,
+) -> None:
+    document = (await (await fake_service()).client.get("/openapi.json")).json()
+    for path in ("/align", "/pose", "/align/batch"):
+        responses = document["paths"][path]["post"]["responses"]
+        for status in ("200", "413", "422", "429", "503", "504"):
+            content = responses[status]["content"]
+            kind = "application/json" if status == "200" else "application/problem+json"
+            assert content[kind]["example"]
