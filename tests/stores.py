@@ -6,8 +6,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
@@ -35,9 +36,10 @@ def server_binary() -> str:
 class RedisServer:
     """One server process on a loopback port, which a test may stop and start again."""
 
-    def __init__(self, port: int, folder: Path) -> None:
+    def __init__(self, port: int, folder: Path, *options: str) -> None:
         self.url = f"redis://127.0.0.1:{port}/0"
-        self._port = port
+        self.port = port
+        self._options = options
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -45,8 +47,10 @@ class RedisServer:
         """Start, and wait until it answers."""
         self._process = subprocess.Popen(
             [
-                *(server_binary(), "--port", str(self._port), "--bind", "127.0.0.1"),
+                *(server_binary(), *self._options[:1]),  # a configuration file comes first
+                *("--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
+                *self._options[1:],
             ],
             stdout=subprocess.DEVNULL,
         )
@@ -76,6 +80,85 @@ def redis_server() -> Iterator[RedisServer]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def redis_cluster() -> Iterator[str]:
+    """A Cluster of one node that has all slots: its ``redis+cluster://`` address."""
+    with tempfile.TemporaryDirectory() as folder:
+        bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+        server = RedisServer(free_port(), Path(folder), *_no_file(folder), *bus)
+        server.start()
+        try:
+            with redis.Redis(port=server.port) as client:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+                until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+            yield f"redis+cluster://127.0.0.1:{server.port}"
+        finally:
+            server.stop()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A master, its replica and the Sentinel that watches them."""
+
+    url: str
+    master: RedisServer
+
+
+@contextmanager
+def redis_sentinel() -> Iterator[Watched]:
+    """A master with a replica, and a Sentinel that makes the replica master when it dies."""
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        master = RedisServer(free_port(), Path(one))
+        replicates = (
+            "--replicaof",
+            "127.0.0.1",
+            str(master.port),
+            "--repl-diskless-sync-delay",
+            "0",
+        )
+        replica = RedisServer(free_port(), Path(two), *_no_file(two), *replicates)
+        watcher_port = free_port()
+        settings = Path(one) / "sentinel.conf"
+        settings.write_text(
+            f"port {watcher_port}\nbind 127.0.0.1\ndir {one}\n"
+            f"sentinel monitor atpn 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds atpn 500\nsentinel failover-timeout atpn 3000\n"
+        )
+        master.start()
+        replica.start()
+        command = [server_binary(), str(settings), "--sentinel"]
+        watcher = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            with redis.Redis(port=replica.port) as client:
+                until(lambda: client.info("replication").get("master_link_status") == "up")
+            with redis.Redis(port=watcher_port) as client:
+                until(lambda: client.execute_command("SENTINEL", "REPLICAS", "atpn"))
+            yield Watched(f"redis+sentinel://127.0.0.1:{watcher_port}/atpn", master)
+        finally:
+            watcher.kill()
+            watcher.wait(10)
+            replica.stop()
+            master.stop()
+
+
+def until(condition: Callable[[], object], within_s: float = 30) -> None:
+    """Return when ``condition()`` holds; what the server refuses meanwhile is no answer yet."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        with suppress(redis.RedisError):
+            if condition():
+                return
+        time.sleep(0.05)
+    raise RuntimeError("the Redis servers did not come to terms")
+
+
+def _no_file(folder: str) -> tuple[str]:
+    """An empty configuration file: the options are all on the command line."""
+    file = Path(folder) / "empty.conf"
+    file.touch()
+    return (str(file),)
 
 
 @contextmanager

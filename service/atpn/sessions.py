@@ -10,12 +10,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
+from urllib.parse import unquote
 
 import redis.asyncio as redis_client
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
-from atpn.errors import StaleWrite, StoreUnavailable
+from atpn.errors import ConfigurationError, StaleWrite, StoreUnavailable
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,45 @@ class MemoryStore:
             del self._saved[key]
 
 
+def connect(url: str, timeout_s: float) -> tuple[redis_client.Redis, list[redis_client.Redis]]:
+    """A client of one server, of the master that Sentinels name, or of a Cluster; and the other
+    clients that it needs, which have to be closed with it.
+
+    ``redis://``, ``rediss://`` and ``unix://`` as redis-py reads them;
+    ``redis+sentinel://[:PASSWORD@]HOST:PORT[,HOST:PORT...]/NAME[/DB]`` and
+    ``redis+cluster://[:PASSWORD@]HOST:PORT[,HOST:PORT...]``. ConfigurationError for others.
+    """
+    timeouts: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    scheme, _, rest = url.partition("://")
+    if scheme in {"redis", "rediss", "unix"}:
+        return redis_client.Redis.from_url(url, **timeouts), []
+    if scheme not in {"redis+sentinel", "redis+cluster"}:
+        raise ConfigurationError(
+            "redis_url: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// "
+            "is expected"
+        )
+    credentials, _, places = rest.rpartition("@")
+    password = unquote(credentials.partition(":")[2]) or None
+    hosts, *path = places.split("/")
+    try:
+        nodes = [
+            (host, int(port)) for host, _, port in (h.rpartition(":") for h in hosts.split(","))
+        ]
+        database = int(path[1]) if len(path) > 1 and path[1] else 0
+    except ValueError:
+        raise ConfigurationError("redis_url: HOST:PORT,HOST:PORT is expected") from None
+    if scheme == "redis+cluster":
+        start = [ClusterNode(host, port) for host, port in nodes]
+        # It has the commands that are used here, but no class in common with the other.
+        cluster = RedisCluster(startup_nodes=start, password=password, **timeouts)
+        return cast(redis_client.Redis, cluster), []
+    if not path or not path[0]:
+        raise ConfigurationError("redis_url: the name of the master is missing: .../NAME")
+    sentinel = Sentinel(nodes, **timeouts)  # type: ignore[no-untyped-call]
+    master = sentinel.master_for(path[0], password=password, db=database, **timeouts)
+    return cast(redis_client.Redis, master), list(sentinel.sentinels)
+
+
 #: Compare and set in one step on the server: 1 if written, 0 if stale.
 _SAVE = """
 local seq = redis.call('HGET', KEYS[1], 'seq')
@@ -119,10 +161,7 @@ class RedisStore:
     def __init__(self, url: str, ttl_s: float, timeout_s: float, prefix: str = "atpn:") -> None:
         self._ttl_ms = int(ttl_s * 1000)
         self._prefix = prefix
-        self._redis = redis_client.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
-        self._save = self._redis.register_script(_SAVE)
+        self._redis, self._others = connect(url, timeout_s)
 
     async def load(self, key: str) -> Saved | None:
         """See `Store.load`; StoreUnavailable if Redis does not answer."""
@@ -137,8 +176,8 @@ class RedisStore:
     async def save(self, key: str, state: Saved) -> None:
         """See `Store.save`; StoreUnavailable if Redis does not answer."""
         try:
-            written = await self._save(
-                keys=[self._prefix + key], args=[state.seq, state.data, self._ttl_ms]
+            written = await self._redis.eval(
+                _SAVE, 1, self._prefix + key, str(state.seq), state.data, str(self._ttl_ms)
             )
         except RedisError as error:
             raise StoreUnavailable(str(error)) from error
@@ -161,4 +200,5 @@ class RedisStore:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        for client in (self._redis, *self._others):
+            await client.aclose()

@@ -142,7 +142,10 @@ class Settings(BaseSettings):
     )
 
     redis_url: str | None = Field(
-        default=None, description="store of tracking sessions; without it, this process's memory"
+        default=None,
+        description="store of tracking sessions: redis://, rediss://, "
+        "redis+sentinel://HOST:PORT,…/NAME or redis+cluster://HOST:PORT,…; without it, this "
+        "process's memory",
     )
     redis_timeout_s: float = Field(default=0.25, gt=0, le=10, description="longest wait for Redis")
     session_ttl_s: float = Field(

@@ -1,0 +1,71 @@
+"""Sessions in a Redis Cluster, and behind Sentinels while the master dies; real processes."""
+
+import asyncio
+import gc
+
+import pytest
+
+from atpn.errors import ConfigurationError, StaleWrite, StoreUnavailable
+from atpn.sessions import RedisStore, Saved
+from tests.stores import redis_cluster, redis_sentinel
+
+
+async def used(store: RedisStore) -> None:
+    """Save, load, refuse a stale state, forget: what a stream needs."""
+    await store.ping()
+    await store.save("a", Saved(2, b"two"))
+    with pytest.raises(StaleWrite):
+        await store.save("a", Saved(2, b"again"))
+    assert await store.load("a") == Saved(2, b"two")
+    await store.delete("a")
+    assert await store.load("a") is None
+
+
+async def test_a_cluster_keeps_sessions() -> None:
+    with redis_cluster() as url:
+        store = RedisStore(url, ttl_s=60, timeout_s=2)
+        try:
+            await used(store)
+        finally:
+            await store.close()
+
+
+# redis-py lets go of a connection that broke without waiting for it to be closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_sentinels_lead_to_the_master_and_to_the_next_one_when_it_dies() -> None:
+    with redis_sentinel() as watched:
+        store = RedisStore(watched.url, ttl_s=60, timeout_s=1)
+        try:
+            await used(store)
+            await store.save("b", Saved(1, b"kept"))
+            await asyncio.sleep(0.5)  # the replica has it
+            watched.master.stop()
+            with pytest.raises(StoreUnavailable):
+                await store.save("b", Saved(2, b"lost"))
+            async with asyncio.timeout(40):
+                while True:
+                    try:
+                        found = await store.load("b")
+                        await store.save("b", Saved(3, b"three"))
+                        break
+                    except StoreUnavailable:
+                        await asyncio.sleep(0.2)
+            assert found == Saved(1, b"kept")
+            assert await store.load("b") == Saved(3, b"three")
+        finally:
+            await store.close()
+    gc.collect()  # here, and not in another test
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("http://127.0.0.1:1", "expected"),
+        ("redis+sentinel://127.0.0.1:1", "NAME"),
+        ("redis+sentinel://127.0.0.1/atpn", "HOST:PORT"),
+        ("redis+cluster://127.0.0.1:x", "HOST:PORT"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_a_configuration_error(url: str, word: str) -> None:
+    with pytest.raises(ConfigurationError, match=word):
+        RedisStore(url, ttl_s=60, timeout_s=1)
