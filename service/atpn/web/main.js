@@ -4,7 +4,7 @@ import { drawFaces, drawPicture, nameOf } from "./draw.js";
 import { Copies, Encoder, NotPlayable, closeVideo, everyFrame, openVideo, openWebcam } from "./frames.js";
 import { STRAIGHT, drawHead, rotationOf } from "./head.js";
 import { Link } from "./link.js";
-import { TRACK, align, explained, forgetKey, health, setKey, wantsKey } from "./service.js";
+import { TRACK, align, explained, forgetKey, hasKey, health, setKey, wantsKey } from "./service.js";
 import { readable, snippets } from "./snippets.js";
 
 const $ = (id) => document.getElementById(id);
@@ -409,18 +409,18 @@ function tell(title, text = "", action = null) {
 function askForKey(then, error = null) {
   again = then;
   busy(null);
-  const wrong = error && $("key").value;
+  const wrong = error && hasKey();
   forgetKey();
   $("key-text").textContent = wrong
     ? "That key was not accepted. Is it complete, and for this service?"
     : "Enter an API key. It stays in this tab and is sent to this service only.";
-  $("key").value = "";
   if (!$("key-dialog").open) $("key-dialog").showModal();
 }
 
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   setKey($("key").value.trim());
+  $("key").value = "";
   $("key-dialog").close();
   writeSnippet();
   tell(null);
