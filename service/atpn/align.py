@@ -20,6 +20,7 @@ from atpn.schemas import (
     Problem,
     problem_payload,
 )
+from atpn.traces import note
 from atpn.uploads import Upload, read_batch, read_upload
 
 router = APIRouter()
@@ -195,6 +196,7 @@ async def answer(request: Request, wanted: Wanted) -> Response:
         route = request.scope["path"]
         work = look(core, upload, wanted, timeout_s, Priority.PHOTO, route)
         seen = await unless_gone(request, work)
+    note(seen.ms, len(seen.faces))
     kind = wished_type(request.headers.get("accept", ""), True)
     if kind in {JSON, MSGPACK}:
         return packed(answer_payload(core, wanted, seen), kind, timing_headers(seen))

@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from atpn import __version__, align, oip, ops, page, track
+from atpn import __version__, align, oip, ops, page, traces, track
 from atpn.auth import check_key
 from atpn.core import Core, open_core
 from atpn.errors import AtpnError, InvalidRequest, RateLimited, Unauthorized
@@ -62,6 +62,8 @@ def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", *CORS_HEADERS],
             expose_headers=["Retry-After", "Server-Timing", *CORS_HEADERS],
         )
+    if settings.traces:
+        traces.install(app)
     app.add_exception_handler(AtpnError, on_error)
     app.add_exception_handler(HTTPException, on_error)
     app.add_exception_handler(RequestValidationError, on_error)

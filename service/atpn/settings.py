@@ -28,6 +28,11 @@ class Settings(BaseSettings):
         default="console", description="form of a log line"
     )
 
+    traces: bool = Field(
+        default=False,
+        description="send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT (extra traces)",
+    )
+
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto",
         description="where the network runs; an explicit device that is missing stops the start",
