@@ -39,8 +39,9 @@ class Trial:
 
     @classmethod
     def load(cls, data: Path) -> "Trial":
-        """The validation split with ROIs from the labels."""
+        """The validation split without pointing04, with ROIs from the labels."""
         faces = load_faces(data, "val")
+        faces = faces.where(faces.source != "pointing04")
         rois = [roi_from_landmarks(points) for points in faces.teacher]
         crops = np.stack([crop(i, r) for i, r in zip(faces.images, rois, strict=True)])
         return cls(crops, rois, faces.teacher)
