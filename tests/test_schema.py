@@ -10,7 +10,7 @@ from tests.server import running
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
-def test_schemathesis_finds_nothing_on_the_whole_schema() -> None:
+def test_schemathesis_finds_nothing_on_the_whole_schema(tmp_path: Path) -> None:
     command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     assert command is not None
     with running(log_level="error") as server:
@@ -24,5 +24,6 @@ def test_schemathesis_finds_nothing_on_the_whole_schema() -> None:
             text=True,
             timeout=110,
             check=False,
+            cwd=tmp_path,  # it keeps a cache
         )
     assert found.returncode == 0, found.stdout[-6000:]
