@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from atpn.geometry import CROP_SIZE, euler_from_rotation, rotation_from_euler
+from atpn.geometry import CROP_SIZE, turned_pose
 from atpn.landmarks import MIRROR
 
 Array = NDArray[np.float32]
@@ -38,8 +38,7 @@ def rolled(euler: Array, angle: float) -> Array:
     """The head's angles after the picture is turned clockwise by ``angle`` radians."""
     if not np.isfinite(euler).all():
         return euler
-    turn = rotation_from_euler(0, 0, angle)
-    return np.array(euler_from_rotation(turn @ rotation_from_euler(*euler)), np.float32)
+    return turned_pose(euler, angle)
 
 
 def random_crop(rng: Generator, image: Image, points: Array, euler: Array) -> Sample:

@@ -20,7 +20,7 @@ from atpn.geometry import (
 )
 from atpn.inference import FaceNetwork
 from atpn.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
-from atpn.tracking import Rules, Sighting, State, Track
+from atpn.tracking import Rules, Sighting, State
 from atpn_training.data import Array, Images
 from atpn_training.measures import Figures, rounded
 
@@ -79,12 +79,12 @@ class Follower:
         seen = self._see(image, [t.roi for t in before.tracks])
         state = tracking.follow(before, before.seq + 1, _sightings(seen), self.rules)
         by_id = {t.track_id: s for t, s in zip(before.tracks, seen, strict=True)}
-        for track in _missing(before, state):
+        for track in tracking.missing(before, state):
             rungs = self._see(image, tracking.ladder(track))
             state, rung = tracking.recover(state, track, _sightings(rungs), self.rules)
             if rung >= 0:
                 by_id[track.track_id] = rungs[rung]
-        given_up = len(_missing(before, state))
+        given_up = len(tracking.missing(before, state))
         looked, detections = tracking.wants_detection(before, state, self.rules), 0
         if looked:
             found = [roi_from_detection(d.box) for d in self.detector.detect(image)]
@@ -93,7 +93,7 @@ class Follower:
             by_roi = {s.next_roi: f for s, f in zip(_sightings(fresh), fresh, strict=True)}
             known = state
             state = tracking.admit(state, rois, _sightings(fresh), self.rules)
-            by_id |= {t.track_id: by_roi[t.roi] for t in _missing(state, known)}
+            by_id |= {t.track_id: by_roi[t.roi] for t in tracking.missing(state, known)}
             detections = len(found)
         self.state = state
         kept = {t.track_id: by_id[t.track_id] for t in state.tracks}
@@ -115,12 +115,6 @@ class Follower:
 
 def _sightings(seen: list[Seen]) -> list[Sighting]:
     return [Sighting(s.confidence, upright_roi(s.landmarks)) for s in seen]
-
-
-def _missing(before: State, after: State) -> list[Track]:
-    """The tracks of ``before`` that ``after`` has not."""
-    there = {t.track_id for t in after.tracks}
-    return [t for t in before.tracks if t.track_id not in there]
 
 
 def follow(network: FaceNetwork, detector: Detector, clip: Iterable[Images]) -> list[Step]:

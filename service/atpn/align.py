@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from atpn.batching import Priority
 from atpn.core import Core
 from atpn.drawing import rendered
-from atpn.errors import AtpnError, ShuttingDown
+from atpn.errors import AtpnError
 from atpn.photo import Seen, Wanted, answer_payload, look
-from atpn.requests import JSON, MSGPACK, packed, timeout_of, unless_gone, wished_type
+from atpn.requests import JSON, MSGPACK, packed, timeout_of, unless_gone, wanted_core, wished_type
 from atpn.schemas import (
     ANSWER_EXAMPLE,
     PROBLEM_EXAMPLE,
@@ -176,14 +176,6 @@ async def align_batch(
             core.limiter.take(request.state.client, len(uploads) - 1)
         results = await unless_gone(request, look_at_all(core, uploads, wanted, timeout_s))
     return packed({"results": results}, wished_type(request.headers.get("accept", ""), False))
-
-
-def wanted_core(request: Request) -> Core:
-    """The core; ShuttingDown where it takes no new work."""
-    core: Core = request.app.state.core
-    if core.draining.is_set():
-        raise ShuttingDown("this replica is shutting down; retry on another", retry_after_s=1)
-    return core
 
 
 async def answer(request: Request, wanted: Wanted) -> Response:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class Face:
         """The landmarks' bounding rectangle."""
         return landmark_box(self.landmarks)
 
-    @property
+    @cached_property
     def next_roi(self) -> Box:
         """Where to look for this face in the next frame."""
         return upright_roi(self.landmarks)

@@ -12,11 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atpn import __version__, align, oip, ops, page, traces, track
-from atpn.auth import check_key
+from atpn.auth import check_key, client_of
 from atpn.core import Core, open_core
 from atpn.errors import AtpnError, InvalidRequest, RateLimited, Unauthorized
 from atpn.metrics import Metrics
@@ -118,11 +117,6 @@ class Observed:
             await problem(request, error)(request.scope, request.receive, send)
         else:
             await self._app(request.scope, request.receive, send)
-
-
-def client_of(connection: HTTPConnection, key: str | None) -> str:
-    """Who is limited: the holder of a key, else an address."""
-    return key or (connection.client.host if connection.client else "unknown")
 
 
 def request_id_of(request: Request) -> str:

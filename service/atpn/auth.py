@@ -6,6 +6,8 @@ import hmac
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from starlette.requests import HTTPConnection
+
 from atpn.errors import ForbiddenOrigin, Unauthorized
 
 KEY_SUBPROTOCOL = "atpn.key."
@@ -30,6 +32,11 @@ def check_key(
     if not any(matches):
         raise Unauthorized("send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
     return digest[:16]
+
+
+def client_of(connection: HTTPConnection, key: str | None) -> str:
+    """Who is limited: the holder of a key, else an address."""
+    return key or (connection.client.host if connection.client else "unknown")
 
 
 def offered_key(subprotocols: Iterable[str]) -> str:

@@ -21,9 +21,9 @@ from atpn import __version__
 from atpn.aligner import Prediction
 from atpn.batching import Done
 from atpn.core import Core
-from atpn.errors import InvalidRequest, NoSuchModel, ShuttingDown
+from atpn.errors import InvalidRequest, NoSuchModel
 from atpn.geometry import CROP_SIZE, Image
-from atpn.requests import timeout_of, unless_gone
+from atpn.requests import timeout_of, unless_gone, wanted_core
 from atpn.schemas import Problem
 from atpn.uploads import read_body
 
@@ -179,8 +179,7 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Landmarks, pose and confidence of each crop; crops share batches with all other work."""
     core = served(request, name, version)
-    if core.draining.is_set():
-        raise ShuttingDown("this replica is shutting down; retry on another", retry_after_s=1)
+    wanted_core(request)
     timeout_s = timeout_of(request, core.settings.request_timeout_s)
     with core.open_request():
         body = await read_body(request, core.settings.max_body_bytes)

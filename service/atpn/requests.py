@@ -9,7 +9,8 @@ import msgpack
 from fastapi import Request, Response
 from pydantic_core import to_json
 
-from atpn.errors import ClientGone, InvalidRequest
+from atpn.core import Core
+from atpn.errors import ClientGone, InvalidRequest, ShuttingDown
 
 T = TypeVar("T")
 Payload = dict[str, Any]
@@ -39,6 +40,14 @@ def packed(payload: Payload, kind: str, headers: Mapping[str, str] | None = None
     """``payload`` as JSON or msgpack."""
     data = msgpack.packb(payload) if kind == MSGPACK else to_json(payload)
     return Response(data, headers=dict(headers or {}), media_type=kind)
+
+
+def wanted_core(request: Request) -> Core:
+    """The core; ShuttingDown where it takes no new work."""
+    core: Core = request.app.state.core
+    if core.draining.is_set():
+        raise ShuttingDown("this replica is shutting down; retry on another", retry_after_s=1)
+    return core
 
 
 def timeout_of(request: Request, most: float) -> float:

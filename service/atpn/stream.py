@@ -47,7 +47,7 @@ def rules_of(
     """What a stream is tracked by: the settings, and what its client asks for within them."""
     most = settings.track_max_faces
     threshold = settings.track_threshold if min_confidence is None else min_confidence
-    keep = min(settings.track_keep_threshold, threshold)
+    keep = settings.track_keep_threshold
     return Rules(min(max_faces or most, most), threshold, keep, settings.redetect_every)
 
 
@@ -125,12 +125,12 @@ class Stream:
         state = tracking.follow(before, seq, sightings(aligned.faces), self.rules)
         faces = {t.track_id: f for t, f in zip(before.tracks, aligned.faces, strict=True)}
         timings, detect_s = aligned.timings, 0.0
-        for track in missing(before, state):
+        for track in tracking.missing(before, state):
             state, face, more = await self._retry(prepared.image, state, track, deadline)
             timings += more
             if face is not None:
                 faces[track.track_id] = face
-        core.metrics.lost_tracks.inc(len(missing(before, state)))
+        core.metrics.lost_tracks.inc(len(tracking.missing(before, state)))
         word = "resumed" if self._resumed and state.tracks else "tracked"
         if tracking.wants_detection(before, state, self.rules):
             again, found = await self._detect(prepared.image, state, deadline)
@@ -213,13 +213,7 @@ class Stream:
             await self._saving
 
 
-def missing(before: State, after: State) -> list[Track]:
-    """The tracks of ``before`` that ``after`` has no more."""
-    there = {t.track_id for t in after.tracks}
-    return [t for t in before.tracks if t.track_id not in there]
-
-
 def newly(before: State, after: State, found: list[Face]) -> dict[int, Face]:
     """The faces behind the tracks that ``after`` has and ``before`` has not, by track id."""
     by_roi = {face.next_roi: face for face in found}
-    return {t.track_id: by_roi[t.roi] for t in missing(after, before)}
+    return {t.track_id: by_roi[t.roi] for t in tracking.missing(after, before)}

@@ -20,7 +20,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
-from atpn.auth import check_key, check_origin
+from atpn.auth import check_key, check_origin, client_of
 from atpn.core import Core
 from atpn.errors import (
     AtpnError,
@@ -119,7 +119,7 @@ async def track(socket: WebSocket) -> None:
     try:
         check_origin(core.settings.cors_origins, socket.headers)
         key = check_key(core.settings.api_key_hashes, socket.headers, offered)
-        core.limiter.take(key or (socket.client.host if socket.client else "unknown"))
+        core.limiter.take(client_of(socket, key))
         if core.draining.is_set():
             raise ShuttingDown("this replica is shutting down; reconnect to another")
         if core.streams >= core.settings.max_streams:
@@ -255,8 +255,7 @@ class Connection:
         if config.max_faces is not None:
             rules = replace(rules, max_faces=min(config.max_faces, most))
         if config.min_confidence is not None:
-            keep = min(self._core.settings.track_keep_threshold, config.min_confidence)
-            rules = replace(rules, threshold=config.min_confidence, keep_threshold=keep)
+            rules = replace(rules, threshold=config.min_confidence)
         if config.points is not None:
             view = replace(view, points=config.points)
         if config.include is not None:

@@ -33,7 +33,7 @@ class Rules:
 
     max_faces: int = 4
     threshold: float = 0.7
-    keep_threshold: float = 0.5  # for WEAK_FRAMES; not above ``threshold``
+    keep_threshold: float = 0.5  # for WEAK_FRAMES; above ``threshold`` it counts as that
     redetect_every: int = 30
 
 
@@ -117,11 +117,12 @@ def follow(state: State, seq: int, sightings: list[Sighting], rules: Rules) -> S
     ``sightings`` belong to ``state.tracks`` in order. Of two tracks that ran onto one face the
     one stays that was expected there; the other is lost, and expected where its motion leads.
     """
+    keep_threshold = min(rules.keep_threshold, rules.threshold)
     kept: list[tuple[Track, Track]] = []  # before and after
     lost = [t for t in state.lost if seq - t.seen <= FORGET_AFTER]
     for track, sighting in zip(state.tracks, sightings, strict=True):
         weak = 0 if sighting.confidence >= rules.threshold else track.weak + 1
-        if weak and (sighting.confidence < rules.keep_threshold or weak > WEAK_FRAMES):
+        if weak and (sighting.confidence < keep_threshold or weak > WEAK_FRAMES):
             lost.append(track)
             continue
         pair = (track, track.moved(sighting.next_roi, seq, weak))
@@ -139,6 +140,12 @@ def follow(state: State, seq: int, sightings: list[Sighting], rules: Rules) -> S
 def _surprise(before: Track, after: Track) -> float:
     """Pixels between where a face was expected and where it was seen."""
     return float(np.linalg.norm(after.roi.centre - before.expected(after.seen)))
+
+
+def missing(before: State, after: State) -> list[Track]:
+    """The tracks of ``before`` that ``after`` has no more."""
+    there = {t.track_id for t in after.tracks}
+    return [t for t in before.tracks if t.track_id not in there]
 
 
 def ladder(track: Track) -> list[Box]:
