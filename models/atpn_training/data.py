@@ -20,14 +20,17 @@ T = TypeVar("T")
 
 STORED = 192  # side of the stored crops in pixels
 #: How often a crop of each source is drawn, relative to the others. The WFLW photographs are
-#: closest to the test; utkface is cut tight and large; pointing04 is one room.
+#: closest to the test; utkface is cut tight and large; youtube repeats its people; under masks
+#: the teacher guesses.
 SOURCE_WEIGHT = {
     "wflw30": 3.0,
-    "wflw_train": 4.0,
+    "wflw_train": 6.0,
     "lfpw": 2.0,
     "infanface": 3.0,
     "utkface": 0.5,
     "congress": 0.5,
+    "youtube": 0.7,
+    "facemask": 0.7,
 }
 #: Whose 68-point labels are hand-made, and so replace the teacher's points.
 HAND_68 = ("lfpw", "infanface")

@@ -29,6 +29,7 @@ from atpn_training.net import ATPN, VARIANTS, NetConfig
 from atpn_training.validate import Report, Validation
 
 STAGES = ("alignment", "tracking", "pose")
+AVERAGE_EVERY = 4  # steps; at each one, averaging would take 8 % of a step
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Plan:
     batch: int
     rate: float
     warmup: int = 300
-    fall: float = 0.5  # share of the steps during which the rate falls
+    fall: float = 0.7  # share of the steps during which the rate falls
     decay: float = 1e-4  # L2 penalty (decoupled, as in AdamW)
     average: float = 0.998  # of the weights that are shipped
 
@@ -53,7 +54,7 @@ class Plan:
 
 
 PLANS = {
-    "alignment": Plan(steps=6000, batch=64, rate=2e-3),
+    "alignment": Plan(steps=8000, batch=64, rate=1.5e-3),
     "tracking": Plan(steps=1500, batch=132, rate=2e-3, warmup=100, average=0.99),
     "pose": Plan(steps=1500, batch=128, rate=2e-3, warmup=100, average=0.99),
 }
@@ -188,7 +189,9 @@ def train_stage(
     freeze(net, stage)
     average = AveragedModel(
         net,
-        multi_avg_fn=get_ema_multi_avg_fn(plan.average),  # type: ignore[no-untyped-call]
+        multi_avg_fn=get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
+            plan.average**AVERAGE_EVERY
+        ),
         use_buffers=False,
     )
     optimizer = optimizer_of(net, stage, plan)
@@ -209,7 +212,8 @@ def train_stage(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 5.0)
         optimizer.step()
-        average.update_parameters(net)
+        if (step + 1) % AVERAGE_EVERY == 0 or step + 1 == plan.steps:
+            average.update_parameters(net)
         running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
         recent = [*recent[-15:], batch]
         progress.set_postfix(loss=f"{running:.4f}", rate=f"{plan.rate_at(step):.1e}")
