@@ -78,9 +78,14 @@ def server() -> Iterator[Server]:
 
 @asynccontextmanager
 async def visit(
-    browser: Browser, server: Server, camera: bool = True, expected: str = "", **options: Any
+    browser: Browser,
+    server: Server,
+    camera: bool = True,
+    expected: str = "",
+    path: str = "",
+    **options: Any,
 ) -> AsyncIterator[Page]:
-    """The page, open; no error may reach the console but those that match ``expected``."""
+    """A page, open; no error may reach the console but those that match ``expected``."""
     context: BrowserContext = await browser.new_context(**options)
     context.set_default_timeout(PATIENCE_MS)
     if camera:
@@ -94,7 +99,7 @@ async def visit(
 
     page.on("console", noticed)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    await page.goto(server.url)
+    await page.goto(server.url + path)
     yield page
     await context.close()
     assert errors == []
@@ -160,6 +165,22 @@ async def choose(page: Page, file: Path | FilePayload) -> None:
 def state(page: Page, name: str, value: str) -> Any:
     """Wait until the page says so."""
     return expect(page.locator("#stage")).to_have_attribute(f"data-{name}", value)
+
+
+async def test_the_reference_is_read_and_tried_without_another_host(
+    browser: Browser, server: Server
+) -> None:
+    async with visit(browser, server, path="/docs") as page:
+        asked: set[str] = set()
+        page.on("request", lambda request: asked.add(request.url))
+        await page.reload()
+        operation = page.locator("[id$='readyz_get']").first
+        await operation.locator(".opblock-summary").click()
+        await operation.get_by_role("button", name="Try it out").click()
+        await operation.get_by_role("button", name="Execute").click()
+        answered = operation.locator(".live-responses-table tbody .response-col_status")
+        await expect(answered).to_contain_text("200")
+        assert all(url.startswith((server.url, "data:")) for url in asked)
 
 
 async def test_a_photo_is_shown_with_its_points_on_the_face(

@@ -23,7 +23,7 @@ from atpn.schemas import (
 from atpn.traces import note
 from atpn.uploads import Upload, read_batch, read_upload
 
-router = APIRouter()
+router = APIRouter(tags=["faces"])
 
 _PROBLEM: dict[str, Any] = {
     "model": Problem,

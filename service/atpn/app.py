@@ -27,7 +27,7 @@ log = logging.getLogger("atpn.http")
 HTTP_ERRORS = 500  # statuses from here on are ours to explain: a line in the log
 CORS_HEADERS = ["X-API-Key", "X-Request-ID", "X-Request-Timeout"]
 OPEN_PATHS = page.PATHS | {
-    *("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi.json"),
+    *("/healthz", "/readyz", "/metrics", "/openapi.json", "/asyncapi.json"),
 }
 
 
@@ -48,6 +48,7 @@ def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
         version=__version__,
         description="Face landmarks, head pose and face tracking.",
         lifespan=lifespan,
+        docs_url=None,  # its page takes Swagger UI from another host; ours is in page.py
         redoc_url=None,
     )
     for module in (page, align, track, oip, ops):

@@ -96,7 +96,7 @@ _INFER_BODY = {
     }
 }
 
-router = APIRouter(prefix="/v2")
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 Payload = dict[str, Any]
 

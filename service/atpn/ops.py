@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from atpn.core import Core
 from atpn.metrics import CONTENT_TYPE
 
-router = APIRouter()
+router = APIRouter(tags=["operations"])
 
 
 @router.get("/healthz", summary="Is the process alive?")

@@ -1,10 +1,14 @@
-"""GET / and the files of the page: read once, served under a strict content security policy.
+"""GET /, GET /docs and their files: read once, served under a strict content security policy.
 
-The page is open where API keys are set: it shows nothing of its own and asks for a key itself.
+Nothing comes from another host: Swagger UI is a package's copy. The pages are open where API
+keys are set: they show nothing of their own and ask for a key themselves.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -13,7 +17,8 @@ from starlette.exceptions import HTTPException
 router = APIRouter(include_in_schema=False)
 
 FOLDER = Path(__file__).with_name("web")
-INDEX = "index.html"
+INDEX, DOCS = "index.html", "docs.html"
+SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -25,7 +30,7 @@ POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
-    "img-src": "'self' blob:",
+    "img-src": "'self' blob: data:",  # data: for the icons in Swagger UI's style sheet
     "media-src": "'self' blob:",
     "connect-src": "'self'",
     "worker-src": "'self'",
@@ -52,28 +57,39 @@ class WebFile:
     etag: str
 
 
-def read_files(folder: Path) -> dict[str, WebFile]:
-    """The files of ``folder`` that the page may consist of, by name."""
+def read_files(paths: Iterable[Path | Traversable]) -> dict[str, WebFile]:
+    """Those of the files that a page may consist of, by name."""
     return {
         path.name: WebFile(
             data := path.read_bytes(),
-            MEDIA_TYPES[path.suffix],
+            MEDIA_TYPES[Path(path.name).suffix],
             f'"{hashlib.sha256(data).hexdigest()[:32]}"',
         )
-        for path in sorted(folder.iterdir())
-        if path.suffix in MEDIA_TYPES
+        for path in paths
+        if Path(path.name).suffix in MEDIA_TYPES
     }
 
 
-FILES = read_files(FOLDER)
+def swagger_ui() -> list[Traversable]:
+    """Swagger UI's files, from the package that brings them for use without a network."""
+    return [resources.files("fastapi_offline").joinpath("static", name) for name in SWAGGER_UI]
+
+
+FILES = read_files([*sorted(FOLDER.iterdir()), *swagger_ui()])
 #: What is served without a key.
-PATHS = frozenset(["/", *(f"/web/{name}" for name in FILES)])
+PATHS = frozenset(["/", "/docs", *(f"/web/{name}" for name in FILES)])
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def index(request: Request) -> Response:
     """The page."""
     return answer(request, FILES[INDEX])
+
+
+@router.api_route("/docs", methods=["GET", "HEAD"])
+async def docs(request: Request) -> Response:
+    """The OpenAPI document to read and try, in Swagger UI."""
+    return answer(request, FILES[DOCS])
 
 
 @router.api_route("/web/{name}", methods=["GET", "HEAD"])
