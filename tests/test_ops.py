@@ -75,6 +75,7 @@ async def test_counters_grow_with_the_requests(fake: FakeService, small_png: byt
     assert after["atpn_request_seconds_count{route=/align}"] == 2
     assert after["atpn_faces_total{route=/align}"] == 2
     assert after["atpn_detections_total{route=/align}"] == 2
+    assert after["atpn_detect_seconds_count{}"] == after["atpn_decode_seconds_count{}"] == 2
     assert after["atpn_errors_total{code=invalid_image}"] == 1
     assert after["atpn_batch_faces_sum{}"] == 2
     assert after["atpn_queue_seconds_count{}"] == 2

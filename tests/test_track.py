@@ -363,6 +363,8 @@ async def test_streams_go_on_while_redis_is_gone_and_are_stored_again_when_it_is
     assert {a["state"] for a in during + after} == {"tracked"}
     assert {tuple(ids(a)) for a in during + after} == {(1,)}
     assert 'atpn_store_errors_total{operation="save"}' in metrics
+    assert "atpn_frame_seconds_count 30.0" in metrics
+    assert "atpn_decode_seconds_count 30.0" in metrics
 
 
 async def test_a_stopping_service_tells_its_streams_to_resume_and_ends_cleanly() -> None:

@@ -42,6 +42,18 @@ class Metrics:
             "atpn_errors", "Errors answered, by stable code", ["code"], registry=registry
         )
         self.faces = Counter("atpn_faces", "Faces answered", ["route"], registry=registry)
+        self.decode_seconds = Histogram(
+            "atpn_decode_seconds",
+            "Time to check and decode one image or frame",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.detect_seconds = Histogram(
+            "atpn_detect_seconds",
+            "Time of one run of the face detector",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self.queue_seconds = Histogram(
             "atpn_queue_seconds",
             "Time a face waits for its batch",
@@ -80,6 +92,12 @@ class Metrics:
         )
         self.frames = Counter(
             "atpn_frames", "Frames of streams by outcome", ["state"], registry=registry
+        )
+        self.frame_seconds = Histogram(
+            "atpn_frame_seconds",
+            "Time from a frame's arrival to its answer",
+            buckets=SECONDS,
+            registry=registry,
         )
         self.dropped_frames = Counter(
             "atpn_dropped_frames", "Frames replaced by newer ones", registry=registry
@@ -133,6 +151,11 @@ class Metrics:
         )
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # of one process only
             ProcessCollector(registry=registry)
+
+    def detected(self, route: str, seconds: float) -> None:
+        """Count one run of the face detector."""
+        self.detections.labels(route).inc()
+        self.detect_seconds.observe(seconds)
 
     def batch_ran(self, size: int, seconds: float) -> None:
         """See `batching.Observer`."""

@@ -56,8 +56,9 @@ async def look(
         least = settings.min_confidence if upload.boxes is None else 0.0
     faces = [f for f in aligned.faces if f.confidence >= least]
     core.metrics.faces.labels(route).inc(len(faces))
+    core.metrics.decode_seconds.observe(prepared.decode_s)
     if upload.boxes is None:
-        core.metrics.detections.labels(route).inc()
+        core.metrics.detected(route, prepared.find_s)
     return Seen(
         image=prepared.image,
         faces=faces,

@@ -119,6 +119,7 @@ class Stream:
         self._state = replace(self._state, seq=seq)
         deadline = time.monotonic() + core.settings.request_timeout_s
         prepared = await core.aligner.prepare(data, self._rois)
+        core.metrics.decode_seconds.observe(prepared.decode_s)
         height, width = prepared.image.shape[:2]
         before = tracking.resized(self._state, width, height)
         aligned = await self._align(prepared, deadline)
@@ -178,12 +179,12 @@ class Stream:
         self, image: Image, state: State, deadline: float
     ) -> tuple[Prepared, Aligned]:
         core = self._core
-        core.metrics.detections.labels("/track").inc()
 
         def find(picture: Image) -> list[Box]:
             return tracking.unclaimed(state, core.aligner.detect(picture), self.rules)
 
         prepared = await core.aligner.look_again(image, find)
+        core.metrics.detected("/track", prepared.find_s)
         return prepared, await self._align(prepared, deadline)
 
     def _save(self, state: State) -> None:

@@ -78,6 +78,7 @@ class Mailbox:
     """The newest frame that waits, how many it replaced, and whether a reset came before it."""
 
     frame: bytes | None = None
+    arrived_s: float = 0.0
     skipped: int = 0
     reset: bool = False  # before the waiting frame
     reset_next: bool = False  # before the frame that is still to come
@@ -86,7 +87,7 @@ class Mailbox:
         """Leave a frame; True if it replaced one that nobody had taken."""
         replaced = self.frame is not None
         self.skipped += replaced
-        self.frame = frame
+        self.frame, self.arrived_s = frame, time.monotonic()
         self.reset, self.reset_next = self.reset or self.reset_next, False
         return replaced
 
@@ -94,16 +95,17 @@ class Mailbox:
         """The waiting frame; LookupError if there is none."""
         if self.frame is None:
             raise LookupError("no frame waits")
-        mail = Mail(self.frame, self.skipped, self.reset)
+        mail = Mail(self.frame, self.arrived_s, self.skipped, self.reset)
         self.frame, self.skipped, self.reset = None, 0, False
         return mail
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A frame, how many before it were dropped, and whether to forget all faces first."""
+    """A frame and when it came, how many before it were dropped, whether to forget all faces."""
 
     frame: bytes
+    arrived_s: float  # monotonic clock
     skipped: int
     reset: bool
 
@@ -287,6 +289,7 @@ class Connection:
                 if self._view.smoothing:
                     self._smooth(result, payload)
                 await self._send(payload)
+                self._core.metrics.frame_seconds.observe(time.monotonic() - mail.arrived_s)
 
     def _smooth(self, result: FrameResult, payload: Payload) -> None:
         """Add ``smoothed`` to each face, and forget the filters of faces that are gone."""

@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import FakeServiceFactory
 from tests.deploy.files import K8S, MONITORING, ROOT, document
+from tests.server import running
+
+PHOTO = (ROOT / "tests" / "photos" / "astronaut.jpg").read_bytes()
 
 DASHBOARD: dict[str, Any] = json.loads(
     (MONITORING / "grafana" / "dashboards" / "atpn.json").read_text()
@@ -167,3 +171,17 @@ def test_prometheus_can_read_every_expression(promtool: str, tmp_path: Path) -> 
     path = tmp_path / "rules.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
     run(promtool, "check", "rules", path)
+
+
+@pytest.mark.tools
+def test_prometheus_finds_nothing_wrong_with_the_metrics(promtool: str) -> None:
+    with running() as server:
+        url = f"{server.url}/align"
+        assert httpx.post(url, content=PHOTO, headers={"content-type": "image/jpeg"}).is_success
+        assert httpx.post(url, content=b"", headers={"content-type": "image/jpeg"}).is_error
+        text = httpx.get(f"{server.url}/metrics").text
+    assert 'atpn_errors_total{code="' in text
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
