@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from atpn.errors import StaleWrite, StoreUnavailable
-from atpn.sessions import MemoryStore, RedisStore, Saved, Store, key_of, new_token
+from atpn.sessions import MemoryStore, RedisStore, Saved, Store, Tokens, key_of
 from tests.stores import free_port, redis_url
 
+OLD, NEW = "o" * 32, "n" * 32
 TTL_S = 0.3
 
 
@@ -115,7 +116,30 @@ async def test_every_call_of_an_unreachable_redis_says_so() -> None:
 
 
 def test_a_token_is_long_and_its_key_does_not_contain_it() -> None:
-    token = new_token()
+    token = Tokens().new()
     assert len(token) >= 43
     assert token not in key_of(token)
-    assert new_token() != token
+    assert Tokens().new() != token
+
+
+def test_without_keys_any_token_may_be_ours() -> None:
+    assert Tokens().accepts("whatever")
+
+
+def test_a_signed_token_is_accepted_by_every_key_of_the_list() -> None:
+    token = Tokens([OLD]).new()
+    assert Tokens([OLD]).accepts(token)
+    assert Tokens([NEW, OLD]).accepts(token)
+    assert not Tokens([NEW]).accepts(token)
+    assert Tokens([NEW]).accepts(Tokens([NEW, OLD]).new())
+
+
+def test_a_token_that_was_changed_or_made_up_is_not_accepted() -> None:
+    tokens = Tokens([OLD])
+    body, signature = tokens.new().split(".")
+    for changed in (
+        *("", ".", body, f"{body}.", f".{signature}", f"x{body}.{signature}"),
+        *(f"{body}.{signature}=", f"{body}.{signature[::-1]}", f"{body}.ü\udc80", f"ü.{signature}"),
+        f"{Tokens([OLD]).new().split('.')[0]}.{signature}",
+    ):
+        assert not tokens.accepts(changed), changed

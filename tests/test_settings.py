@@ -1,5 +1,6 @@
 """Settings come from ``ATPN_*`` variables; what is mistyped or impossible stops the start."""
 
+import json
 import os
 
 import onnxruntime as ort
@@ -95,6 +96,18 @@ def test_a_list_that_is_none_is_refused_with_the_name_of_its_setting(
     monkeypatch.setenv("ATPN_API_KEY_HASHES", value)
     with pytest.raises(ConfigurationError, match=r"(?i)api_key_hashes"):
         load_settings()
+
+
+@pytest.mark.parametrize("value", ['["hunter2"]', "hunter2", '"hunter2"'])
+def test_a_secret_is_not_repeated_by_the_refusal(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATPN_TOKEN_KEYS", value)
+    with pytest.raises(ConfigurationError, match=r"(?i)token_keys") as refusal:
+        load_settings()
+    assert "hunter2" not in str(refusal.value)
+    monkeypatch.setenv("ATPN_TOKEN_KEYS", json.dumps(["k" * 32]))
+    assert "kkk" not in repr(load_settings())
 
 
 def test_settings_do_not_change_while_the_service_runs() -> None:

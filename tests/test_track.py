@@ -345,6 +345,31 @@ async def test_a_forged_token_gets_a_fresh_session_of_its_own(server: Server, to
         assert (await answered(socket, clips.panning(1)[0]))["state"] == "detected"
 
 
+async def test_a_signed_token_resumes_where_its_key_is_known_and_a_forged_one_asks_no_store(
+    redis: RedisServer,
+) -> None:
+    old, new = "o" * 32, "n" * 32
+    frames = clips.panning(3)
+    with (
+        running(redis_url=redis.url, token_keys=json.dumps([old])) as first,
+        running(redis_url=redis.url, token_keys=json.dumps([new, old])) as second,
+    ):
+        async with stream(first) as (socket, hello):
+            before = await answered(socket, frames[0])
+        async with stream(second, hello["token"]) as (socket, again):
+            after = await answered(socket, frames[1])
+        redis.stop()  # whoever asked it now would wait and count an error
+        async with stream(second, hello["token"][:-1]) as (_, forged):
+            pass
+        async with stream(first, forged["token"]) as (_, newer):
+            metrics = httpx.get(f"{second.url}/metrics").text
+        redis.start()
+    assert (again["state"], again["token"]) == ("resumed", hello["token"])
+    assert ids(after) == ids(before)
+    assert (forged["state"], newer["state"]) == ("expired", "expired")
+    assert "atpn_store_errors_total{" not in metrics
+
+
 async def test_streams_go_on_while_redis_is_gone_and_are_stored_again_when_it_is_back() -> None:
     frames = clips.panning(30)
     with redis_server() as store, running(redis_url=store.url) as server:

@@ -26,7 +26,7 @@ from atpn.inference import (
 from atpn.limits import RateLimiter
 from atpn.metrics import Metrics
 from atpn.remote import RemoteNetwork
-from atpn.sessions import MemoryStore, RedisStore, Store
+from atpn.sessions import MemoryStore, RedisStore, Store, Tokens
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn")
@@ -43,6 +43,7 @@ class Core:
     aligner: Aligner
     batcher: Batcher[Image, Prediction]
     store: Store
+    tokens: Tokens
     metrics: Metrics
     image_threads: int
     limiter: RateLimiter
@@ -193,6 +194,7 @@ async def run_core(settings: Settings, network: Network, detector: Detector) -> 
                     aligner=Aligner(batcher, detector, threads, settings.max_pixels),
                     batcher=batcher,
                     store=store,
+                    tokens=Tokens([key.get_secret_value() for key in settings.token_keys]),
                     metrics=metrics,
                     image_threads=cores,
                     limiter=RateLimiter(settings.rate_limit_per_s, settings.rate_limit_burst),

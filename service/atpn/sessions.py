@@ -4,11 +4,13 @@ Both stores keep a sequence number beside the bytes and refuse to go back, so th
 replica cannot overwrite a newer frame.
 """
 
+import base64
 import hashlib
+import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
@@ -48,9 +50,33 @@ class Store(Protocol):
         """Free what the store holds."""
 
 
-def new_token() -> str:
-    """An unguessable resume token (256 bits)."""
-    return secrets.token_urlsafe(32)
+class Tokens:
+    """Makes resume tokens: 256 random bits and, where keys are set, their signature.
+
+    The first key signs, all are accepted. How long a token is good for is the store's to say:
+    its session lives on from frame to frame.
+    """
+
+    def __init__(self, keys: Sequence[str] = ()) -> None:
+        self._keys = [key.encode() for key in keys]
+
+    def new(self) -> str:
+        """An unguessable token."""
+        body = secrets.token_urlsafe(32)
+        return f"{body}.{_signature(self._keys[0], body)}" if self._keys else body
+
+    def accepts(self, token: str) -> bool:
+        """Whether it can be one of ours: without keys, only the store knows."""
+        body, _, signature = token.rpartition(".")
+        given = signature.encode(errors="replace")
+        good = [hmac.compare_digest(given, _signature(k, body).encode()) for k in self._keys]
+        return any(good) or not good
+
+
+def _signature(key: bytes, body: str) -> str:
+    """HMAC-SHA256 in base64url (RFC 2104)."""
+    digest = hmac.digest(key, body.encode(errors="replace"), "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def key_of(token: str) -> str:

@@ -3,15 +3,16 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from atpn.errors import ConfigurationError
 
 PREFIX = "ATPN_"
 MIB = 1024 * 1024
+SECRETS = {"token_keys", "redis_url"}  # settings whose values no message repeats
 
 
 class Settings(BaseSettings):
@@ -156,6 +157,11 @@ class Settings(BaseSettings):
     session_ttl_s: float = Field(
         default=60.0, ge=1, description="how long a session can be resumed"
     )
+    token_keys: list[Annotated[SecretStr, Field(min_length=32)]] = Field(
+        default=[],
+        description="JSON list of secrets of 32 characters or more, the same on all replicas: the "
+        "first signs resume tokens, all are accepted; forged tokens then never reach the store",
+    )
     max_sessions: int = Field(
         default=100_000, ge=1, description="sessions kept in memory without Redis"
     )
@@ -204,6 +210,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"{name}: {first['msg']}, got {first['input']!r}") from error
+        got = "" if first["loc"][0] in SECRETS else f", got {first['input']!r}"
+        raise ConfigurationError(f"{name}: {first['msg']}{got}") from None
     except ValueError as error:  # pydantic-settings: a list that is not JSON
         raise ConfigurationError(str(error)) from error

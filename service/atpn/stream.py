@@ -15,7 +15,7 @@ from atpn.batching import Priority
 from atpn.core import Core
 from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
 from atpn.geometry import Box, Image
-from atpn.sessions import Saved, key_of, new_token
+from atpn.sessions import Saved, key_of
 from atpn.settings import Settings
 from atpn.tracking import Rules, Sighting, State, Track
 
@@ -57,7 +57,7 @@ class Stream:
     def __init__(self, core: Core, token: str | None, rules: Rules) -> None:
         self._core = core
         self.rules = rules
-        self.token = token or new_token()
+        self.token = token or core.tokens.new()
         self.began = "new"  # or resumed, expired
         self._asked = token is not None
         self._state = State()
@@ -80,12 +80,14 @@ class Stream:
         return self._state.seq
 
     async def open(self) -> None:
-        """Take up the stored state of the token; an unknown or expired one starts afresh.
+        """Take up the stored state of the token; an unknown, forged or expired one starts afresh.
 
         A fresh session never uses the token that the client sent: it gets one of its own.
         """
-        if self._asked:
+        if self._asked and self._core.tokens.accepts(self.token):
             await self._resume()
+        elif self._asked:
+            self._start_afresh()
         self._core.metrics.resumes.labels(self.began).inc()
 
     async def _resume(self) -> None:
@@ -100,9 +102,12 @@ class Stream:
             log.warning("session cannot be read: %s", error.detail, extra=self._ids)
             state = None
         if state is None:
-            self.began, self.token = "expired", new_token()
+            self._start_afresh()
             return
         self.began, self._state, self._resumed = "resumed", state, bool(state.tracks)
+
+    def _start_afresh(self) -> None:
+        self.began, self.token = "expired", self._core.tokens.new()
 
     def reset(self) -> None:
         """Forget all faces, not the ids that were given out; between frames only."""
