@@ -61,6 +61,7 @@ class FakeDetector(Detector):
 
     def __init__(self, *boxes: Box) -> None:
         self.boxes = list(boxes)
+        self.max_side = 640
         self.failure: Exception | None = None
 
     def detect(self, image: Image) -> list[Detection]:

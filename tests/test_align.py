@@ -336,3 +336,46 @@ async def test_a_face_of_one_box_at_the_edge_still_has_landmarks(
 ) -> None:
     (face,) = await faces(service, astronaut_jpeg, [[500, 500, 560, 560]])
     assert np.isfinite(np.array(face["landmarks"])).all()
+
+
+@pytest.mark.parametrize("boxes", [None, [[4 * v for v in FACE]]])
+async def test_a_large_photograph_has_its_faces_where_they_are_in_it(
+    service: Service, astronaut: Image, points: Points, boxes: list[list[float]] | None
+) -> None:
+    large = cv2.resize(astronaut, (2048, 2048), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    (face,) = await faces(service, encoded(large, 95), boxes)
+    assert distance(np.array(face["landmarks"]) / 4, points) < 0.02 * np.ptp(points[:, 0])
+
+
+async def test_only_what_network_and_detector_need_is_decoded(
+    fake_service: FakeServiceFactory, astronaut: Image
+) -> None:
+    data = encoded(cv2.resize(astronaut, (2600, 1950)).astype(np.uint8), 80)
+    face, small = Box(400, 300, 800, 700), Box(10, 10, 60, 60)  # as the detector sees the half
+
+    async def searched(*boxes: Box, whole: bool = False) -> int:
+        aligner = (await fake_service(boxes=list(boxes))).core.aligner
+        return (await aligner.search(data, 9, whole)).picture.reduction
+
+    async def known(*rois: Box, whole: bool = False) -> int:
+        aligner = (await fake_service()).core.aligner
+        return (await aligner.prepare(data, lambda *_: list(rois), whole)).picture.reduction
+
+    assert await searched(face) == await searched() == 2
+    assert await searched(face, small) == 1
+    assert await searched(face, whole=True) == 1
+    large = Box(200, 200, 1100, 1100)
+    assert await known(large) == 4
+    assert await known(large, Box(500, 500, 800, 800)) == 2
+    assert await known(large, whole=True) == 1
+    assert await known() == 1
+
+
+async def test_a_large_photograph_is_drawn_on_at_its_own_size(
+    service: Service, astronaut: Image
+) -> None:
+    large = cv2.resize(astronaut, (2048, 2048)).astype(np.uint8)
+    answer = await service.post("/align", encoded(large, 90), accept="image/png")
+    drawn = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    assert drawn is not None
+    assert drawn.shape == (2048, 2048, 3)

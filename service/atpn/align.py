@@ -1,6 +1,7 @@
 """POST /align, /pose and /align/batch: photographs in, their faces out."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -183,16 +184,17 @@ async def answer(request: Request, wanted: Wanted) -> Response:
     core = wanted_core(request)
     settings = core.settings
     timeout_s = timeout_of(request, settings.request_timeout_s)
+    kind = wished_type(request.headers.get("accept", ""), True)
+    wanted = replace(wanted, drawn=kind not in {JSON, MSGPACK})
     with core.open_request():
         upload = await read_upload(request, settings.max_body_bytes, settings.max_boxes)
         route = request.scope["path"]
         work = look(core, upload, wanted, timeout_s, Priority.PHOTO, route)
         seen = await unless_gone(request, work)
     note(seen.ms, len(seen.faces))
-    kind = wished_type(request.headers.get("accept", ""), True)
-    if kind in {JSON, MSGPACK}:
+    if not wanted.drawn:
         return packed(answer_payload(core, wanted, seen), kind, timing_headers(seen))
-    data = await asyncio.to_thread(rendered, seen.image, seen.faces, kind)
+    data = await asyncio.to_thread(rendered, seen.picture.pixels, seen.faces, kind)
     return Response(data, headers=timing_headers(seen), media_type=kind)
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from atpn.batching import Batcher, Done, Priority
 from atpn.detection import Detector
 from atpn.geometry import (
+    CROP_SIZE,
     Array,
     Box,
     Image,
-    crop,
     crop_to_image,
     landmark_box,
     roi_from_detection,
@@ -24,7 +24,7 @@ from atpn.geometry import (
     turned_pose,
     upright_roi,
 )
-from atpn.images import decode
+from atpn.images import Picture, decode_picture
 from atpn.inference import Engine
 
 
@@ -89,6 +89,11 @@ ASKEW_IOU, ASKEW_ANGLE = 0.8, np.radians(8)
 DOUBT = 0.2
 
 
+#: A photograph is first decoded at no less than this times the detector's longest side: faces that
+#: fill a tenth of it then need no second decoding.
+LEAST_SEARCHED = 2
+
+
 def askew(face: Face) -> bool:
     """Whether the network saw the face far from where tracking would have shown it."""
     better = face.next_roi
@@ -115,18 +120,23 @@ def predict(engine: Engine) -> Callable[[list[Image]], list[Prediction]]:
 class Prepared:
     """A decoded image and the crops that the network is to see."""
 
-    image: Image  # (H, W, 3)
-    rois: list[Box]
+    picture: Picture
+    rois: list[Box]  # in pixels of the image, however it was decoded
     crops: list[Image]  # (112, 112, 3) each, one per ROI
     decode_s: float = 0.0
     find_s: float = 0.0
 
 
-Find = Callable[[Image], list[Box]]
+#: Width and height of an image to the ROIs to look at.
+Known = Callable[[int, int], list[Box]]
+Find = Callable[[Picture], list[Box]]
 
 
 class Aligner:
-    """Finds and aligns faces; decoding, detection and cropping are done in ``threads``."""
+    """Finds and aligns faces; decoding, detection and cropping are done in ``threads``.
+
+    JPEGs are decoded at 1/2, 1/4 or 1/8 where network and detector still see all their pixels.
+    """
 
     def __init__(
         self,
@@ -140,20 +150,31 @@ class Aligner:
         self._threads = threads
         self._max_pixels = max_pixels
 
-    def detect(self, image: Image) -> list[Box]:
+    def detect(self, picture: Picture) -> list[Box]:
         """ROIs of the faces that the detector finds, best first (blocking)."""
-        return [roi_from_detection(found.box) for found in self._detector.detect(image)]
+        return [
+            roi_from_detection(found.box.scaled(picture.reduction))
+            for found in self._detector.detect(picture.pixels)
+        ]
 
-    async def prepare(self, data: bytes, find: Find) -> Prepared:
-        """Decode ``data`` and cut out the ROIs that ``find`` names, in one hop to a thread.
+    async def prepare(self, data: bytes, known: Known, whole: bool = False) -> Prepared:
+        """Decode ``data`` and cut out the ROIs that are ``known``, in one hop to a thread.
 
-        Raises what `images.decode` and ``find`` raise.
+        ``whole`` asks for the picture at its own size. Raises what `images.decode` and
+        ``known`` raise.
         """
-        return await self._in_thread(self._prepared, data, find)
+        return await self._in_thread(self._prepared, data, known, whole)
 
-    async def look_again(self, image: Image, find: Find) -> Prepared:
+    async def search(self, data: bytes, max_faces: int, whole: bool = False) -> Prepared:
+        """Decode ``data`` and cut out what the detector finds, at most ``max_faces``.
+
+        Raises what `images.decode` raises.
+        """
+        return await self._in_thread(self._searched, data, max_faces, whole)
+
+    async def look_again(self, picture: Picture, find: Find) -> Prepared:
         """Cut further ROIs out of a decoded image."""
-        return await self._in_thread(cut, image, find)
+        return await self._in_thread(cut, picture, find)
 
     async def align(self, prepared: Prepared, timeout_s: float, priority: Priority) -> Aligned:
         """One face per ROI, in order; raises what `Batcher.submit` raises."""
@@ -171,7 +192,7 @@ class Aligner:
         if not again:
             return first
         rois = [first.faces[i].next_roi for i in again]
-        closer = await self.look_again(prepared.image, lambda _: rois)
+        closer = await self.look_again(prepared.picture, lambda _: rois)
         second = await self.align(closer, timeout_s, priority)
         faces = list(first.faces)
         for i, face in zip(again, second.faces, strict=True):
@@ -179,22 +200,50 @@ class Aligner:
                 faces[i] = face
         return Aligned(faces, first.timings + second.timings)
 
-    def _prepared(self, data: bytes, find: Find) -> Prepared:
+    def _prepared(self, data: bytes, known: Known, whole: bool) -> Prepared:
         started = time.monotonic()
-        image = decode(data, self._max_pixels)
+        rois: list[Box] = []
+
+        def reducible(width: int, height: int) -> float:
+            rois.extend(known(width, height))
+            if whole or not rois:  # without ROIs the detector will be asked
+                return 1
+            return min(most_reduction(rois), max(width, height) / self._detector.max_side)
+
+        picture = decode_picture(data, self._max_pixels, reducible)
         decoded = time.monotonic()
-        return replace(cut(image, find), decode_s=decoded - started)
+        return replace(cut(picture, lambda _: rois), decode_s=decoded - started)
+
+    def _searched(self, data: bytes, max_faces: int, whole: bool) -> Prepared:
+        started = time.monotonic()
+        side = LEAST_SEARCHED * self._detector.max_side
+        picture = decode_picture(
+            data, self._max_pixels, lambda width, height: 1 if whole else max(width, height) / side
+        )
+        decoded = time.monotonic()
+        rois = self.detect(picture)[:max_faces]
+        found = time.monotonic()
+        if rois and picture.reduction > most_reduction(rois):  # a face is small: decode again
+            picture = decode_picture(data, self._max_pixels, lambda *_: most_reduction(rois))
+        again = time.monotonic() - found
+        prepared = cut(picture, lambda _: rois)
+        return replace(prepared, decode_s=decoded - started + again, find_s=found - decoded)
 
     async def _in_thread(self, work: Callable[..., Prepared], *args: object) -> Prepared:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
 
-def cut(image: Image, find: Find) -> Prepared:
+def most_reduction(rois: list[Box]) -> float:
+    """How much smaller an image may be while each ROI still has a pixel for each of its crop's."""
+    return min(min(roi.width, roi.height) for roi in rois) / CROP_SIZE
+
+
+def cut(picture: Picture, find: Find) -> Prepared:
     """The crops of the ROIs that ``find`` names."""
     started = time.monotonic()
-    rois = find(image)
+    rois = find(picture)
     found = time.monotonic()
-    return Prepared(image, rois, [crop(image, roi) for roi in rois], find_s=found - started)
+    return Prepared(picture, rois, [picture.crop(roi) for roi in rois], find_s=found - started)
 
 
 def faces_of(rois: list[Box], done: list[Done[Prediction]]) -> Aligned:

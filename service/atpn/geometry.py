@@ -53,6 +53,11 @@ class Box:
         sin, cos = np.sin(self.angle), np.cos(self.angle)
         return np.array([[cos, -sin], [sin, cos]]) * [self.width, self.height]
 
+    def scaled(self, factor: float) -> "Box":
+        """The same rectangle of the image resized by ``factor``."""
+        x0, y0, x1, y1 = (v * factor for v in (self.x0, self.y0, self.x1, self.y1))
+        return Box(x0, y0, x1, y1, self.angle)
+
     def iou(self, other: "Box") -> float:
         """Intersection over union in [0, 1], as if neither were turned."""
         w = min(self.x1, other.x1) - max(self.x0, other.x0)

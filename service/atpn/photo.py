@@ -4,11 +4,12 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from atpn.aligner import Aligned, Face, Find, Prepared
+from atpn.aligner import Aligned, Face, Prepared
 from atpn.batching import Priority
 from atpn.core import Core
 from atpn.errors import DeadlineExceeded
-from atpn.geometry import Box, Image, roi_from_detection
+from atpn.geometry import Box, roi_from_detection
+from atpn.images import Picture
 from atpn.schemas import Payload, face_payload, milliseconds
 from atpn.uploads import Upload, check_inside
 
@@ -21,13 +22,14 @@ class Wanted:
     pose: bool
     max_faces: int | None
     min_confidence: float | None
+    drawn: bool = False  # the picture itself is answered, with the faces drawn in it
 
 
 @dataclass(frozen=True)
 class Seen:
     """A photograph's faces, and what it took to find them."""
 
-    image: Image
+    picture: Picture
     faces: list[Face]
     decode_s: float
     detect_s: float  # 0 where boxes were given
@@ -47,10 +49,7 @@ async def look(
     Raises what decoding, `check_inside` and the batcher raise, and DeadlineExceeded.
     """
     settings = core.settings
-    most = min(wanted.max_faces or settings.max_faces, settings.max_faces)
-    prepared, aligned = await _aligned(
-        core, upload, _finder(core, upload, most), timeout_s, priority
-    )
+    prepared, aligned = await _aligned(core, upload, wanted, timeout_s, priority)
     least = wanted.min_confidence
     if least is None:
         least = settings.min_confidence if upload.boxes is None else 0.0
@@ -60,7 +59,7 @@ async def look(
     if upload.boxes is None:
         core.metrics.detected(route, prepared.find_s)
     return Seen(
-        image=prepared.image,
+        picture=prepared.picture,
         faces=faces,
         decode_s=prepared.decode_s,
         detect_s=prepared.find_s if upload.boxes is None else 0.0,
@@ -69,39 +68,38 @@ async def look(
 
 
 async def _aligned(
-    core: Core, upload: Upload, find: Find, timeout_s: float, priority: Priority
+    core: Core, upload: Upload, wanted: Wanted, timeout_s: float, priority: Priority
 ) -> tuple[Prepared, Aligned]:
     deadline = time.monotonic() + timeout_s
+    look = core.aligner.align_twice if core.settings.second_look else core.aligner.align
     try:
         async with asyncio.timeout(timeout_s):
-            prepared = await core.aligner.prepare(upload.data, find)
+            prepared = await _prepared(core, upload, wanted)
             left_s = deadline - time.monotonic()
-            look = core.aligner.align_twice if core.settings.second_look else core.aligner.align
             return prepared, await look(prepared, left_s, priority)
     except TimeoutError:
         raise DeadlineExceeded(f"not finished within {timeout_s:g} s") from None
 
 
-def _finder(core: Core, upload: Upload, most: int) -> Find:
-    """Where the ROIs come from: the given boxes, or the detector."""
-    boxes = upload.boxes
+async def _prepared(core: Core, upload: Upload, wanted: Wanted) -> Prepared:
+    """Crops of the given boxes, or of what the detector finds."""
+    boxes, most = upload.boxes, core.settings.max_faces
     if boxes is None:
-        return lambda image: core.aligner.detect(image)[:most]
+        most = min(wanted.max_faces or most, most)
+        return await core.aligner.search(upload.data, most, wanted.drawn)
 
-    def given(image: Image) -> list[Box]:
-        height, width = image.shape[:2]
+    def given(width: int, height: int) -> list[Box]:
         check_inside(boxes, width, height)
         return [roi_from_detection(box) for box in boxes]
 
-    return given
+    return await core.aligner.prepare(upload.data, given, wanted.drawn)
 
 
 def answer_payload(core: Core, wanted: Wanted, seen: Seen) -> Payload:
     """The body of an answer about one photograph."""
-    height, width = seen.image.shape[:2]
     return {
         "faces": [face_payload(f, wanted.points, wanted.pose) for f in seen.faces],
-        "image": {"width": width, "height": height},
+        "image": {"width": seen.picture.width, "height": seen.picture.height},
         "model": {"name": core.model.name, "version": core.model.version},
         "ms": seen.ms,
     }

@@ -14,7 +14,8 @@ from atpn.aligner import Aligned, Face, Prepared, Timings
 from atpn.batching import Priority
 from atpn.core import Core
 from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
-from atpn.geometry import Box, Image
+from atpn.geometry import Box
+from atpn.images import Picture
 from atpn.sessions import Saved, key_of
 from atpn.settings import Settings
 from atpn.tracking import Rules, Sighting, State, Track
@@ -125,21 +126,21 @@ class Stream:
         deadline = time.monotonic() + core.settings.request_timeout_s
         prepared = await core.aligner.prepare(data, self._rois)
         core.metrics.decode_seconds.observe(prepared.decode_s)
-        height, width = prepared.image.shape[:2]
-        before = tracking.resized(self._state, width, height)
+        picture = prepared.picture
+        before = tracking.resized(self._state, picture.width, picture.height)
         aligned = await self._align(prepared, deadline)
         state = tracking.follow(before, seq, sightings(aligned.faces), self.rules)
         faces = {t.track_id: f for t, f in zip(before.tracks, aligned.faces, strict=True)}
         timings, detect_s = aligned.timings, 0.0
         for track in tracking.missing(before, state):
-            state, face, more = await self._retry(prepared.image, state, track, deadline)
+            state, face, more = await self._retry(picture, state, track, deadline)
             timings += more
             if face is not None:
                 faces[track.track_id] = face
         core.metrics.lost_tracks.inc(len(tracking.missing(before, state)))
         word = "resumed" if self._resumed and state.tracks else "tracked"
         if tracking.wants_detection(before, state, self.rules):
-            again, found = await self._detect(prepared.image, state, deadline)
+            again, found = await self._detect(picture, state, deadline)
             after = tracking.admit(state, again.rois, sightings(found.faces), self.rules)
             newcomers = newly(state, after, found.faces)
             if newcomers:
@@ -154,8 +155,8 @@ class Stream:
             seq=seq,
             state=word if shown else "lost",
             faces=shown,
-            width=width,
-            height=height,
+            width=picture.width,
+            height=picture.height,
             decode_s=prepared.decode_s,
             detect_s=detect_s,
             aligned=Aligned([f for _, f in shown], timings),
@@ -166,29 +167,28 @@ class Stream:
         return await self._core.aligner.align(prepared, left_s, Priority.LIVE)
 
     async def _retry(
-        self, image: Image, state: State, track: Track, deadline: float
+        self, picture: Picture, state: State, track: Track, deadline: float
     ) -> tuple[State, Face | None, Timings]:
         """Look for a track that this frame's ROI does not show in the ROIs of its ladder."""
         rungs = tracking.ladder(track)
-        prepared = await self._core.aligner.look_again(image, lambda _: rungs)
+        prepared = await self._core.aligner.look_again(picture, lambda _: rungs)
         aligned = await self._align(prepared, deadline)
         state, rung = tracking.recover(state, track, sightings(aligned.faces), self.rules)
         self._core.metrics.retries.labels("found" if rung >= 0 else "lost").inc()
         return state, aligned.faces[rung] if rung >= 0 else None, aligned.timings
 
-    def _rois(self, image: Image) -> list[Box]:
-        height, width = image.shape[:2]
+    def _rois(self, width: int, height: int) -> list[Box]:
         return [t.roi for t in tracking.resized(self._state, width, height).tracks]
 
     async def _detect(
-        self, image: Image, state: State, deadline: float
+        self, picture: Picture, state: State, deadline: float
     ) -> tuple[Prepared, Aligned]:
         core = self._core
 
-        def find(picture: Image) -> list[Box]:
+        def find(picture: Picture) -> list[Box]:
             return tracking.unclaimed(state, core.aligner.detect(picture), self.rules)
 
-        prepared = await core.aligner.look_again(image, find)
+        prepared = await core.aligner.look_again(picture, find)
         core.metrics.detected("/track", prepared.find_s)
         return prepared, await self._align(prepared, deadline)
 
