@@ -36,12 +36,14 @@ from loadtests.workloads import (
     raw_candidates,
     run_median_ms,
     run_of,
+    search_ms,
 )
 
 A = TypeVar("A")
 B = TypeVar("B")
 BATCHES = (1, 2, 4, 8, 16, 32)
 MICRO_BATCH = 8  # the largest of decode + crop + run: its images wait for each other
+LARGE = 6  # times the side of the other pictures: 3840x2880, 11 million pixels
 Spread = dict[str, float]  # median, lowest, highest
 Figures = dict[str, Any]
 
@@ -166,9 +168,20 @@ def measure_overhead(bench: Bench, served: Served) -> Figures:
     }
 
 
+def measure_large(bench: Bench) -> Figures:
+    """L: time to decode and search a large photograph / the same decoded at its own size."""
+    rounds = search_ms(bench.settings, picture(LARGE), bench.repeats)
+    return {
+        "L": spread([reduced / whole for reduced, whole in rounds]),
+        "reduced_ms": spread([reduced for reduced, _ in rounds]),
+        "whole_ms": spread([whole for _, whole in rounds]),
+    }
+
+
 def table(result: Figures) -> str:
     """The figures for people, as a Markdown table."""
     core, jpeg, one = result["core"], result["jpeg"], result["overhead"]
+    large = result["large"]
 
     def shown(values: Spread, form: str = ".0f") -> str:
         low, high = format(values["lowest"], form), format(values["highest"], form)
@@ -203,6 +216,12 @@ def table(result: Figures) -> str:
             f"/align {shown(one['align_p50_ms'], '.2f')} ms - `session.run`"
             f" {shown(one['run_p50_ms'], '.2f')} ms; parts of /align in ms: {parts}",
         ),
+        (
+            "L",
+            shown(large["L"], ".2f"),
+            f"3840x2880 JPEG decoded and searched {shown(large['reduced_ms'])} ms"
+            f" / decoded at its own size {shown(large['whole_ms'])} ms",
+        ),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -226,6 +245,7 @@ def measure(bench: Bench) -> Figures:
         "repeats": bench.repeats,
     }
     result["core"] = measure_core(bench)
+    result["large"] = measure_large(bench)
     with service() as served:
         result["jpeg"] = measure_jpeg(bench, served)
         result["overhead"] = measure_overhead(bench, served)

@@ -15,6 +15,7 @@ import skimage.data
 
 from atpn.aligner import Prediction, predict
 from atpn.batching import Batcher
+from atpn.core import open_core
 from atpn.geometry import Box, Image, crop, roi_from_detection
 from atpn.images import decode
 from atpn.inference import Engine, FaceNetwork, ModelFile, find_model, shipped_models
@@ -37,10 +38,12 @@ class Rate:
 Measure = Callable[[float], Rate]
 
 
-def picture() -> bytes:
-    """A 640x480 JPEG of quality 90 with one face of about 150 pixels."""
+def picture(scale: int = 1) -> bytes:
+    """A JPEG of quality 90 of ``scale`` x (640, 480), one face of about ``scale`` x 150 pixels."""
     photo: Image = skimage.data.astronaut()
-    larger = cv2.resize(photo, (768, 768), interpolation=cv2.INTER_CUBIC)[:480, 64:704]
+    size = scale * 768, scale * 768
+    larger = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC)
+    larger = larger[: scale * 480, scale * 64 : scale * 704]
     flags = [cv2.IMWRITE_JPEG_QUALITY, 90]
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(larger, cv2.COLOR_RGB2BGR), flags)
     if not ok:
@@ -166,6 +169,25 @@ def batcher_rate(
             cpu_s, started = cpu_seconds(), time.perf_counter()
             each = (calls(batcher, started + seconds) for _ in range(callers))
             return rate_of(sum(await asyncio.gather(*each)), started, cpu_s)
+
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        return runner.run(run())
+
+
+def search_ms(settings: Settings, data: bytes, repeats: int) -> list[tuple[float, float]]:
+    """Milliseconds to decode and search a photograph as the service does, and wholly decoded."""
+
+    async def run() -> list[tuple[float, float]]:
+        async with open_core(settings) as core:
+            times = []
+            for _ in range(repeats + 1):
+                started = time.perf_counter()
+                await core.aligner.search(data, settings.max_faces)
+                between = time.perf_counter()
+                await core.aligner.search(data, settings.max_faces, whole=True)
+                ended = time.perf_counter()
+                times.append((1000 * (between - started), 1000 * (ended - between)))
+            return times[1:]  # the first warmed both up
 
     with asyncio.Runner(loop_factory=event_loop) as runner:
         return runner.run(run())

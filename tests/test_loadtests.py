@@ -25,10 +25,10 @@ def test_one_run_prints_all_figures_and_every_answer_was_a_face(
     measure.main([*short, "--json", str(written)])
     printed = capsys.readouterr().out
     result = json.loads(written.read_text())
-    figures = result["core"] | result["jpeg"] | result["overhead"]
-    for name in ("E_core", "E_jpeg", "E_jpeg_cpu", "O1"):
+    figures = result["core"] | result["jpeg"] | result["overhead"] | result["large"]
+    for name in ("E_core", "E_jpeg", "E_jpeg_cpu", "O1", "L"):
         assert f"| {name} |" in printed
-    for name in ("E_core", "E_jpeg", "E_jpeg_cpu"):
+    for name in ("E_core", "E_jpeg", "E_jpeg_cpu", "L"):
         assert figures[name]["median"] > 0
     assert "client shares the cores" in printed
     assert figures["answers"] >= figures["connections"]
