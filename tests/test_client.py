@@ -25,10 +25,12 @@ from websockets.typing import Subprotocol
 
 from atpn import AsyncClient, Client
 from atpn.client import ConnectionFailed, Frame, Picture, ServiceError, TimedOut
+from atpn.client.requests import GROUP_BYTES, groups
 from atpn.client.results import NotAsked
 from atpn.geometry import Image
 from atpn.landmarks import to_5, to_68
 from tests import clips
+from tests.conftest import png
 from tests.loopback import relay, served
 from tests.server import Server, running
 from tests.stores import redis_server
@@ -367,6 +369,33 @@ async def test_a_batch_has_one_result_an_image_and_an_error_in_its_place(
         assert await other.batch([]) == []
     assert [r.faces for r in again] == [r.faces for r in results]
     assert again[1] == results[1]
+
+
+async def test_a_large_batch_goes_in_several_requests(server: Server, client: Client) -> None:
+    grey = png(np.full((64, 64, 3), 128, np.uint8))
+    images: list[Picture] = [*[grey] * 32, PHOTO, *[grey] * 32]
+    results = client.batch(images, points=5)
+    assert [len(result.faces) for result in results] == [*[0] * 32, 1, *[0] * 32]
+    async with AsyncClient(server.url) as other:
+        assert [r.faces for r in await other.batch(images, points=5)] == [r.faces for r in results]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([1], [1]),
+        ([1] * 32, [32]),
+        ([1] * 33, [32, 1]),
+        ([GROUP_BYTES, 1], [1, 1]),
+        ([GROUP_BYTES // 2, GROUP_BYTES // 2, 1], [2, 1]),
+        ([1, 2 * GROUP_BYTES, 1], [1, 1, 1]),  # too large for the service, which says so
+    ],
+)
+def test_no_request_is_more_than_a_service_takes(sizes: list[int], expected: list[int]) -> None:
+    images = [bytes(size) for size in sizes]
+    parts = list(groups(images))
+    assert [len(images[part]) for part in parts] == expected
+    assert [image for part in parts for image in images[part]] == images
 
 
 def test_a_batch_with_an_answer_too_few_is_an_error(connect: Connect) -> None:

@@ -21,6 +21,7 @@ from atpn.client.requests import (
     Wanted,
     body_of,
     failure_of,
+    groups,
     many_images,
     one_image,
     result_of,
@@ -103,7 +104,11 @@ class AsyncClient:
             return []
         query = Wanted(points, pose, max_faces, min_confidence).query
         data = [await self._encoded(image) for image in images]
-        return results_of(await self._answer(many_images(query, data)), images)
+        results = []
+        for part in groups(data):
+            answer = await self._answer(many_images(query, data[part]))
+            results += results_of(answer, images[part])
+        return results
 
     async def track(
         self,

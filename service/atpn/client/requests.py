@@ -3,7 +3,7 @@
 import json
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ Boxes = Sequence[Sequence[float]]
 
 LONGEST_WAIT_S = 30.0  # a Retry-After beyond it is told to the caller instead of waited for
 TRY_AGAIN = (429, 503)
+GROUP_IMAGES, GROUP_BYTES = 32, 40 * 1024 * 1024  # a service's default limits, with some room
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,17 @@ def one_image(path: str, query: dict[str, str], data: bytes, boxes: Boxes | None
         return call | {"content": data, "headers": {"Content-Type": media_type(data)}}
     corners = json.dumps([[float(edge) for edge in box] for box in boxes])
     return call | {"files": {"image": _file("image", data)}, "data": {"boxes": corners}}
+
+
+def groups(images: Sequence[bytes]) -> Iterator[slice]:
+    """Which images go into one request: as many as a service takes by default."""
+    first = size = 0
+    for i, data in enumerate(images):
+        if i > first and (i - first == GROUP_IMAGES or size + len(data) > GROUP_BYTES):
+            yield slice(first, i)
+            first, size = i, 0
+        size += len(data)
+    yield slice(first, len(images))
 
 
 def many_images(query: dict[str, str], images: Sequence[bytes]) -> Payload:

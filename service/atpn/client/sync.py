@@ -22,6 +22,7 @@ from atpn.client.requests import (
     Wanted,
     body_of,
     failure_of,
+    groups,
     many_images,
     one_image,
     result_of,
@@ -109,12 +110,19 @@ class Client:
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> list[Result]:
-        """One result an image, in their order, of one request; a refused one has its ``error``."""
+        """One result an image, in their order; a refused one has its ``error``.
+
+        Up to 32 images and 40 MiB go into one request.
+        """
         if not images:
             return []
         query = Wanted(points, pose, max_faces, min_confidence).query
         data = [encoded(image, self.endpoint.lossless) for image in images]
-        return results_of(self._answer(many_images(query, data)), images)
+        results = []
+        for part in groups(data):
+            answer = self._answer(many_images(query, data[part]))
+            results += results_of(answer, images[part])
+        return results
 
     def track(
         self,
