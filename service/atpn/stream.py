@@ -7,7 +7,9 @@ sockets nor HTTP; `track` moves the bytes and `tracking` decides what is the sam
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from atpn import tracking
 from atpn.aligner import Aligned, Face, Prepared, Timings
@@ -132,11 +134,10 @@ class Stream:
         state = tracking.follow(before, seq, sightings(aligned.faces), self.rules)
         faces = {t.track_id: f for t, f in zip(before.tracks, aligned.faces, strict=True)}
         timings, detect_s = aligned.timings, 0.0
-        for track in tracking.missing(before, state):
-            state, face, more = await self._retry(picture, state, track, deadline)
-            timings += more
-            if face is not None:
-                faces[track.track_id] = face
+        lost = tracking.missing(before, state)
+        if lost:
+            state, found_again, more = await self._retry(picture, state, lost, deadline)
+            faces, timings = faces | found_again, timings + more
         core.metrics.lost_tracks.inc(len(tracking.missing(before, state)))
         word = "resumed" if self._resumed and state.tracks else "tracked"
         if tracking.wants_detection(before, state, self.rules):
@@ -167,15 +168,20 @@ class Stream:
         return await self._core.aligner.align(prepared, left_s, Priority.LIVE)
 
     async def _retry(
-        self, picture: Picture, state: State, track: Track, deadline: float
-    ) -> tuple[State, Face | None, Timings]:
-        """Look for a track that this frame's ROI does not show in the ROIs of its ladder."""
-        rungs = tracking.ladder(track)
-        prepared = await self._core.aligner.look_again(picture, lambda _: rungs)
+        self, picture: Picture, state: State, lost: Sequence[Track], deadline: float
+    ) -> tuple[State, dict[int, Face], Timings]:
+        """Look for tracks that this frame's ROIs do not show in the ROIs of their ladders."""
+        ladders = [tracking.ladder(track) for track in lost]
+        prepared = await self._core.aligner.look_again(picture, lambda _: list(chain(*ladders)))
         aligned = await self._align(prepared, deadline)
-        state, rung = tracking.recover(state, track, sightings(aligned.faces), self.rules)
-        self._core.metrics.retries.labels("found" if rung >= 0 else "lost").inc()
-        return state, aligned.faces[rung] if rung >= 0 else None, aligned.timings
+        seen, again = iter(aligned.faces), {}
+        for track, rungs in zip(lost, ladders, strict=True):
+            faces = list(islice(seen, len(rungs)))
+            state, rung = tracking.recover(state, track, sightings(faces), self.rules)
+            self._core.metrics.retries.labels("found" if rung >= 0 else "lost").inc()
+            if rung >= 0:
+                again[track.track_id] = faces[rung]
+        return state, again, aligned.timings
 
     def _rois(self, width: int, height: int) -> list[Box]:
         return [t.roi for t in tracking.resized(self._state, width, height).tracks]
