@@ -4,7 +4,7 @@ from atpn_training.artifacts import ARTIFACTS
 from atpn_training.measures import Figures
 
 CARD = ARTIFACTS.parent / "README.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+BEGIN, END = "<!-- figures of {}: begin -->", "<!-- figures of {}: end -->"
 
 ALIGNMENT = {
     "teacher": "teacher's points, ROI from those points",
@@ -132,10 +132,11 @@ def tracking_table(clips: Figures) -> str:
     return table([*head, "frames tracked on after the face left"], rows)
 
 
-def with_table(card: str, text: str) -> str:
-    """The card's text with the tables between the markers; ValueError without markers."""
-    before, begin, rest = card.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def with_table(card: str, model: str, text: str) -> str:
+    """The card's text with the tables between the markers of a model; ValueError without them."""
+    first, last = BEGIN.format(model), END.format(model)
+    before, begin, rest = card.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the model card has no {BEGIN} ... {END}")
+        raise ValueError(f"the model card has no {first} ... {last}")
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"

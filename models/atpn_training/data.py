@@ -235,6 +235,24 @@ def load_backgrounds(root: Path) -> list[Images]:
     return [read_rgb(p) for p in tqdm(paths, desc="reading backgrounds", unit="image")]
 
 
+def scrambled(images: Images, count: int, seed: int = 0, tiles: int = 4) -> list[Images]:
+    """``count`` of the images in shuffled and turned tiles, which show no face any more.
+
+    They stand in for faceless photographs where only certain images may be trained on.
+    """
+    rng = np.random.default_rng(seed)
+    side = STORED // tiles
+    made = []
+    for i in rng.choice(len(images), count, replace=len(images) < count):
+        cut = (
+            images[i].reshape(tiles, side, tiles, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+        )
+        turned = [np.rot90(tile, int(rng.integers(4))) for tile in cut[rng.permutation(tiles**2)]]
+        rows = np.stack(turned).reshape(tiles, tiles, side, side, 3).swapaxes(1, 2)
+        made.append(np.ascontiguousarray(rows.reshape(STORED, STORED, 3)))
+    return made
+
+
 def split_list(items: list[T], split: str, every: int = 10) -> list[T]:
     """Every tenth item is validation, the others are training."""
     return [x for i, x in enumerate(items) if (i % every == 0) == (split == "val")]

@@ -39,6 +39,7 @@ from atpn_training.plots import plot_ced, plot_clip, plot_pose_bins, plot_precis
 from atpn_training.served import Model, detected, jittered, shipped_detector
 from atpn_training.validate import Validation
 
+DEFAULT = "atpn"  # the model whose curves are drawn
 FIGURES = ARTIFACTS.parent / "figures"
 ZOOM = 2  # the detector sees the stored crops enlarged: faces of about 190 px
 HAND_LABELLED = ("lfpw", "infanface")
@@ -229,7 +230,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
     parser.add_argument("--clips", type=Path, help="folder of videos to track")
-    parser.add_argument("--model", type=Path, default=ARTIFACTS / "atpn" / "1")
+    parser.add_argument("--model", type=Path, default=ARTIFACTS / DEFAULT / "1")
     parser.add_argument("--negatives", type=int, default=2000, help="crops without a face")
     parser.add_argument("--plots", type=Path, help="folder for the curves (PNG)")
     parser.add_argument("--write", action="store_true", help="into metadata, model card, plots")
@@ -240,8 +241,9 @@ def main() -> int:
     print(json.dumps(figures, indent=2))
     if args.write:
         write_metadata(args.model, {**read_metadata(args.model), "figures": figures})
-        replace_file(CARD, with_table(CARD.read_text(), figures_table(figures)).encode())
-    if args.write or args.plots:
+        name = args.model.resolve().parent.name
+        replace_file(CARD, with_table(CARD.read_text(), name, figures_table(figures)).encode())
+    if args.plots or (args.write and name == DEFAULT):
         draw(results, args.plots or FIGURES)
     return 0
 

@@ -174,12 +174,12 @@ def training_commit() -> str | None:
     return f"{head}-dirty" if changes else head
 
 
-def describe(net: ATPN, version: str) -> dict[str, Any]:
-    """The metadata beside the model, without figures."""
+def describe(net: ATPN, folder: Path) -> dict[str, Any]:
+    """The metadata beside the model in ``folder`` (``.../NAME/VERSION``), without figures."""
     size, points = net.cfg.input_size, net.cfg.points
     return {
-        "name": "atpn",
-        "version": version,
+        "name": folder.parent.name,
+        "version": folder.name,
         "description": "98 face landmarks, head pose and face confidence from one face crop",
         "source": "Xia et al., arXiv 2103.07615",
         "input": {
@@ -227,10 +227,10 @@ def describe(net: ATPN, version: str) -> dict[str, Any]:
     }
 
 
-def triton_config() -> str:
+def triton_config(name: str) -> str:
     """Triton's ``config.pbtxt``: shapes come from the ONNX file."""
     return (
-        'name: "atpn"\n'
+        f'name: "{name}"\n'
         'platform: "onnxruntime_onnx"\n'
         f"max_batch_size: {MAX_BATCH}\n"
         "dynamic_batching { }\n"
@@ -238,15 +238,15 @@ def triton_config() -> str:
 
 
 def export(net: ATPN, folder: Path, figures: dict[str, Any]) -> dict[str, float]:
-    """Write ``folder`` (``.../atpn/<version>``) and Triton's configuration above it.
+    """Write ``folder`` (``.../NAME/VERSION``) and Triton's configuration above it.
 
     Returns the differences from torch; raises ExportError and writes nothing if they are
     too large.
     """
     model = to_onnx(net)
     worst = check(net, model)
-    write_model(folder, model, {**describe(net, folder.name), "figures": figures})
-    replace_file(folder.parent / "config.pbtxt", triton_config().encode())
+    write_model(folder, model, {**describe(net, folder), "figures": figures})
+    replace_file(folder.parent / "config.pbtxt", triton_config(folder.parent.name).encode())
     return worst
 
 
@@ -278,7 +278,7 @@ def export_converted(net: ATPN, folder: Path, precision: str, data: Path) -> dic
     model = to_onnx(net)
     worst = check(net, model)
     converted, details = convert(model, precision, data)
-    write_model(folder, converted, {**describe(net, folder.name), **details, "figures": {}})
+    write_model(folder, converted, {**describe(net, folder), **details, "figures": {}})
     return worst
 
 

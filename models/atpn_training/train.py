@@ -23,12 +23,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from atpn_training.batches import Batch, Sampler, batches
-from atpn_training.data import load_backgrounds, load_faces, load_scenes, split_list
+from atpn_training.data import (
+    load_backgrounds,
+    load_faces,
+    load_scenes,
+    scrambled,
+    split_list,
+)
 from atpn_training.losses import alignment_loss, pose_loss, tracking_loss
 from atpn_training.net import ATPN, VARIANTS, NetConfig
 from atpn_training.validate import Report, Validation
 
 STAGES = ("alignment", "tracking", "pose")
+OPEN_BACKGROUNDS = 400
 AVERAGE_EVERY = 4  # steps; at each one, averaging would take 8 % of a step
 
 
@@ -240,15 +247,20 @@ class Material:
 
     @classmethod
     def load(cls, data: Path, open_only: bool = False) -> "Material":
-        """Read the whole data folder."""
+        """Read the whole data folder; ``open_only``: train on openly licensed images alone.
+
+        Backgrounds and scenes have no stated terms: scrambled faces then stand in for them.
+        """
         faces = load_faces(data, "train", open_only)
         backgrounds = load_backgrounds(data)
         scenes = load_scenes(data)
-        held_back = split_list(backgrounds, "val"), split_list(scenes, "val")
-        return cls.of(
-            Sampler(faces, split_list(backgrounds, "train"), split_list(scenes, "train")),
-            Validation.load(data, *held_back),
+        validation = Validation.load(
+            data, split_list(backgrounds, "val"), split_list(scenes, "val")
         )
+        if open_only:
+            return cls.of(Sampler(faces, scrambled(faces.images, OPEN_BACKGROUNDS)), validation)
+        sampler = Sampler(faces, split_list(backgrounds, "train"), split_list(scenes, "train"))
+        return cls.of(sampler, validation)
 
     @classmethod
     def of(cls, sampler: Sampler, validation: Validation) -> "Material":

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atpn.landmarks import EXACT_68
-from atpn_training.data import _hand_targets, calibrated
+from atpn_training.data import _hand_targets, calibrated, scrambled
 
 Array = NDArray[np.float32]
 INNER = [(i68, i98) for i68, i98 in EXACT_68 if i68 >= 27]  # neither contour nor brows
@@ -63,3 +63,14 @@ def test_the_mesh_is_stretched_at_large_angles_and_mixed_with_where_people_looke
     np.testing.assert_allclose(euler[0], [10, 5, 3], atol=1e-4)
     np.testing.assert_allclose(euler[1:3, 0], [65, -65], atol=1e-4)
     np.testing.assert_allclose(euler[3], [65 + 0.9 * 25, 10 + 0.5 * 20, 1], atol=1e-3)
+
+
+def test_a_scrambled_face_has_all_its_pixels_and_not_their_places() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 192, 192, 3)).astype(np.uint8)
+    made = scrambled(images, 5)
+    assert len(made) == 5
+    for picture in made:
+        of = [np.array_equal(np.sort(picture, axis=None), np.sort(i, axis=None)) for i in images]
+        assert sum(of) == 1
+        assert not any(np.array_equal(picture, image) for image in images)
+    assert all(np.array_equal(a, b) for a, b in zip(made, scrambled(images, 5), strict=True))

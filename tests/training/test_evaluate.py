@@ -116,23 +116,25 @@ def test_average_precision_of_a_perfect_order_is_one() -> None:
     assert average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, True, False])) == 1
 
 
-def test_a_table_replaces_the_one_before() -> None:
-    card = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    once = with_table(card, "| new |")
-    assert "old" not in once
-    assert once == with_table(once, "| new |")
+def test_a_table_replaces_the_one_before_and_no_other_models() -> None:
+    others = f"{BEGIN.format('b')}\nold\n{END.format('b')}\n"
+    card = f"before\n{BEGIN.format('a')}\nold\n{END.format('a')}\n{others}after\n"
+    once = with_table(card, "a", "| new |")
+    assert once.count("old") == 1
+    assert once == with_table(once, "a", "| new |")
     assert once.startswith("before\n")
-    assert once.endswith("after\n")
+    assert once.endswith(f"{others}after\n")
 
 
 def test_a_card_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="figures"):
-        with_table("no markers", "| new |")
+        with_table("no markers", "atpn", "| new |")
 
 
-def test_the_model_card_shows_the_shipped_models_figures() -> None:
-    figures = find_model(shipped_models(), "atpn").metadata["figures"]
-    assert figures_table(figures) in CARD.read_text()
+@pytest.mark.parametrize("name", sorted(p.name for p in shipped_models().glob("atpn*")))
+def test_the_model_card_shows_the_shipped_models_figures(name: str) -> None:
+    figures = find_model(shipped_models(), name).metadata["figures"]
+    assert with_table(CARD.read_text(), name, figures_table(figures)) == CARD.read_text()
 
 
 def test_the_whole_evaluation_on_a_small_folder(

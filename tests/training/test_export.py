@@ -52,13 +52,16 @@ def test_the_metadata_describes_the_file(net: ATPN, tmp_path: Path) -> None:
     folder = tmp_path / "atpn" / "2"
     export(net, folder, {"faces": 3})
     metadata = json.loads((folder / "metadata.json").read_text())
-    assert metadata["version"] == "2"
+    assert (metadata["name"], metadata["version"]) == ("atpn", "2")
     assert metadata["figures"] == {"faces": 3}
     content = (folder / "model.onnx").read_bytes()
     assert metadata["sha256"] == hashlib.sha256(content).hexdigest()
     graph = onnx.load_from_string(content).graph
     assert [o["name"] for o in metadata["outputs"]] == [o.name for o in graph.output]
-    assert 'platform: "onnxruntime_onnx"' in (tmp_path / "atpn" / "config.pbtxt").read_text()
+    assert (
+        'name: "atpn"\nplatform: "onnxruntime_onnx"'
+        in (tmp_path / "atpn" / "config.pbtxt").read_text()
+    )
 
 
 def test_nothing_in_the_graph_is_computed_from_shapes(net: ATPN) -> None:
