@@ -72,7 +72,7 @@ def _surface(mesh: Array) -> NDArray[np.int64]:
     x, y, z = (mesh - mesh.mean(0)).T
     axis, radius = z.max(), np.ptp(x) / 2
     flat = np.stack([np.arctan2(x, axis + 0.1 * radius - z), y / radius], 1)
-    triangles = Delaunay(flat).simplices.astype(np.int64)
+    triangles = np.array(Delaunay(flat).simplices, np.int64)
     backward = _doubled_area(flat[triangles]) < 0
     triangles[backward] = triangles[backward][:, ::-1]
     return triangles
@@ -100,15 +100,19 @@ class Lifted:
         affine = (mesh - middle).T @ head.mesh @ np.linalg.inv(head.mesh.T @ head.mesh)  # (2, 3)
         left, sizes, right = np.linalg.svd(affine, full_matrices=False)
         turn, scale = left @ right, float(sizes.mean())
-        away = np.cross(turn[0], turn[1])
         off = head.mesh @ turn.T * scale - (mesh - middle)
         misfit = float(np.sqrt((off**2).sum(1).mean()) / np.ptp(mesh[:, 1]))
-        depths = (scale * shape @ away for shape in (head.mesh, head.landmarks))
-        with_depth = [
-            np.concatenate([p, z[:, None]], 1, dtype=np.float32)
-            for p, z in zip((mesh, landmarks), depths, strict=True)
-        ]
-        return cls(*with_depth, misfit)
+        away = np.asarray(scale * np.cross(turn[0], turn[1]), np.float32)
+        return cls(
+            _with_depth(mesh, head.mesh @ away),
+            _with_depth(landmarks, head.landmarks @ away),
+            misfit,
+        )
+
+
+def _with_depth(points: Array, depth: Array) -> Array:
+    """(N, 2) and (N,) to (N, 3)."""
+    return np.concatenate([points, depth[:, None]], 1, dtype=np.float32)
 
 
 def turned_face(
@@ -137,12 +141,12 @@ def turned_face(
     side = float(np.sign(after[0]))  # where the head's back is: right of the face if positive
     around = _around(_reach(before, centre), _reach(where, centre), centre, side, more, size)
     source = np.where(where[..., None] > 0, onto, around).astype(np.float32)
-    drawn = cv2.remap(image, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    drawn = cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_LINEAR)
     soft = cv2.GaussianBlur(drawn, (3, 3), 0)
     kernel = np.ones((3, 3), np.uint8)
     seam = cv2.dilate(where, kernel) > cv2.erode(where, kernel)
-    drawn = np.where(seam[..., None], soft, drawn).astype(np.uint8)
-    return drawn, _on_outline(points[:, :2], where, side), after
+    blended: Images = np.where(seam[..., None], soft, drawn).astype(np.uint8)
+    return blended, _on_outline(points[:, :2], where, side), after
 
 
 def _rotation(euler: Array) -> Array:
@@ -252,22 +256,20 @@ def profiles(faces: Faces, meshes: Array, count: int, seed: int = 0) -> Faces:
         return faces.where(np.zeros(len(faces), bool))
     head = _learned(faces, meshes, rng)
     weight = faces.weight[rows] / faces.weight[rows].sum()
-    images, points, euler, used = [], [], [], []
+    made, used = [], []
     for i in tqdm(rng.choice(rows, count, p=weight), desc="turning faces", unit="face"):
         lifted = Lifted.of(head, meshes[i], faces.points[i])
         more = _how_far(rng, float(np.degrees(faces.euler[i, 0])))
         if lifted.misfit > MISSHAPEN:
             continue
-        made = turned_face(faces.images[i], lifted, head.triangles, faces.euler[i], more)
-        for column, value in zip((images, points, euler), made, strict=True):
-            column.append(value)
+        made.append(turned_face(faces.images[i], lifted, head.triangles, faces.euler[i], more))
         used.append(i)
     chosen = Faces(**{name: value[used] for name, value in vars(faces).items()})
     return replace(
         chosen,
-        images=np.array(images, np.uint8).reshape(-1, *faces.images.shape[1:]),
-        points=np.array(points, np.float32).reshape(-1, 98, 2),
-        euler=np.array(euler, np.float32).reshape(-1, 3),
+        images=np.array([m[0] for m in made], np.uint8).reshape(-1, *faces.images.shape[1:]),
+        points=np.array([m[1] for m in made], np.float32).reshape(-1, 98, 2),
+        euler=np.array([m[2] for m in made], np.float32).reshape(-1, 3),
     )
 
 

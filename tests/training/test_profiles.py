@@ -102,7 +102,7 @@ def test_a_single_view_gets_the_depth_of_the_mean_head(head: Head) -> None:
 
 def test_a_mesh_of_another_shape_is_a_misfit(head: Head) -> None:
     wild = np.random.default_rng(0).uniform(50, 140, (MESH, 2)).astype(np.float32)
-    assert Lifted.of(head, wild, seen(ball(98, 2), np.zeros(3))).misfit > 0.1
+    assert Lifted.of(head, wild, seen(ball(98, 2), np.zeros(3, np.float32))).misfit > 0.1
 
 
 @pytest.mark.parametrize("side", [-1, 1])
