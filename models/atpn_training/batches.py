@@ -22,6 +22,7 @@ NEGATIVE_IOU = 0.3  # a negative overlaps every face less than this (section 4.1
 #: For each positive. The paper draws ten; fewer make the threshold of 0.7 kinder to faces that
 #: are hard to see, and show more faces in the same time.
 NEGATIVES = 3
+PROFILE_SHARE = 0.25  # of the pose stage's samples are heads turned on by `profiles`
 FACE_PX = 60  # a positive is wider than this in its photograph (section 4.1)
 
 
@@ -32,21 +33,21 @@ class Sampler:
     faces: Faces
     backgrounds: list[Image]
     scenes: list[Scene] = field(default_factory=list)
+    profiles: Faces | None = None  # synthesised, for the pose stage alone
 
     def __post_init__(self) -> None:
         self._p = self.faces.weight / self.faces.weight.sum()
         self._with_pose = np.flatnonzero(np.isfinite(self.faces.euler).all(1))
         self._wide = np.flatnonzero(self.faces.face_px >= FACE_PX)
 
-    def _sample(self, rng: Generator, i: int) -> Sample:
-        faces = self.faces
+    def _sample(self, rng: Generator, i: int, faces: Faces) -> Sample:
         sample = random_crop(rng, faces.images[i], faces.points[i], faces.euler[i])
         return Sample(disturbed(rng, sample.image, self.backgrounds), sample.points, sample.euler)
 
     def aligned(self, rng: Generator, size: int) -> Batch:
         """Stage 1: image, points, weight (down where the teacher's passes disagree)."""
         rows = rng.choice(len(self.faces), size, p=self._p)
-        samples = [self._sample(rng, i) for i in rows]
+        samples = [self._sample(rng, i, self.faces) for i in rows]
         weight = 1 / (1 + (self.faces.spread[rows] / 0.02) ** 2)
         return {
             "image": stack([s.image for s in samples]),
@@ -56,8 +57,13 @@ class Sampler:
 
     def posed(self, rng: Generator, size: int) -> Batch:
         """Stage 3: image and euler (yaw, pitch, roll in radians)."""
+        made = self.profiles
+        turned = int(rng.binomial(size, PROFILE_SHARE)) if made is not None and len(made) else 0
         p = self._p[self._with_pose] / self._p[self._with_pose].sum()
-        samples = [self._sample(rng, i) for i in rng.choice(self._with_pose, size, p=p)]
+        rows = rng.choice(self._with_pose, size - turned, p=p)
+        samples = [self._sample(rng, i, self.faces) for i in rows]
+        if made is not None and turned:
+            samples += [self._sample(rng, i, made) for i in rng.integers(len(made), size=turned)]
         return {
             "image": stack([s.image for s in samples]),
             "euler": torch.from_numpy(np.stack([s.euler for s in samples])),
@@ -68,7 +74,7 @@ class Sampler:
         images, labels = [], []
         for k in range(size):
             if k % (negatives + 1) == 0:
-                images.append(self._sample(rng, int(rng.choice(self._wide))).image)
+                images.append(self._sample(rng, int(rng.choice(self._wide)), self.faces).image)
                 labels.append(1)
             else:
                 images.append(disturbed(rng, self.negative(rng), self.backgrounds))

@@ -175,19 +175,41 @@ def _number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
+def _listed(root: Path, split: str, open_only: bool) -> dict[int, dict[str, str]]:
+    """The rows of ``faces.csv`` that make up a split, by number."""
+    with (root / "faces.csv").open(newline="") as file:
+        rows = enumerate(csv.DictReader(file))
+        return {
+            i: row
+            for i, row in rows
+            if row["split"] == split and (row["open"] == "True" or not open_only)
+        }
+
+
+def load_meshes(root: Path, split: str, open_only: bool = False) -> Array:
+    """Face meshes (N, 478, 2) in the order of `load_faces`, in pixels; NaN where absent.
+
+    ``mesh.npz`` may be absent altogether.
+    """
+    rows = _listed(root, split, open_only)
+    meshes = np.full((len(rows), 478, 2), np.nan, np.float32)
+    if (root / "mesh.npz").exists():
+        place = {number: k for k, number in enumerate(rows)}
+        with np.load(root / "mesh.npz") as stored:
+            pairs = [(k, place[int(n)]) for k, n in enumerate(stored["row"]) if int(n) in place]
+            if pairs:
+                known, into = np.array(pairs).T
+                meshes[into] = stored["points"][known]
+    return meshes
+
+
 def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
     """Read ``faces.csv``, ``labels.npz`` and the crops of one split (``train`` or ``val``)."""
-    with (root / "faces.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    chosen = [
-        i
-        for i, row in enumerate(rows)
-        if row["split"] == split and (row["open"] == "True" or not open_only)
-    ]
+    rows = _listed(root, split, open_only)
+    chosen, picked = list(rows), list(rows.values())
     with np.load(root / "labels.npz") as labels:
         teacher, hand98, hand68 = (labels[k][chosen] for k in ("teacher98", "hand98", "hand68"))
         rotation = labels["rotation"][chosen]
-    picked = [rows[i] for i in chosen]
     images = np.empty((len(picked), STORED, STORED, 3), np.uint8)
     for i, row in enumerate(tqdm(picked, desc=f"reading {split} faces", unit="face")):
         images[i] = read_rgb(root / row["file"])

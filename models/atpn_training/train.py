@@ -26,12 +26,14 @@ from atpn_training.batches import Batch, Sampler, batches
 from atpn_training.data import (
     load_backgrounds,
     load_faces,
+    load_meshes,
     load_scenes,
     scrambled,
     split_list,
 )
 from atpn_training.losses import alignment_loss, pose_loss, tracking_loss
 from atpn_training.net import ATPN, VARIANTS, NetConfig
+from atpn_training.profiles import profiles
 from atpn_training.validate import Report, Validation
 
 STAGES = ("alignment", "tracking", "pose")
@@ -246,21 +248,24 @@ class Material:
     mean_shape: Tensor
 
     @classmethod
-    def load(cls, data: Path, open_only: bool = False) -> "Material":
-        """Read the whole data folder; ``open_only``: train on openly licensed images alone.
+    def load(cls, data: Path, open_only: bool = False, turned: int = 0) -> "Material":
+        """Read the whole data folder; ``turned`` profiles are made for the pose stage.
 
-        Backgrounds and scenes have no stated terms: scrambled faces then stand in for them.
+        ``open_only``: train on openly licensed images alone. Backgrounds and scenes have no
+        stated terms: scrambled faces then stand in for them.
         """
         faces = load_faces(data, "train", open_only)
+        made = profiles(faces, load_meshes(data, "train", open_only), turned) if turned else None
         backgrounds = load_backgrounds(data)
         scenes = load_scenes(data)
         validation = Validation.load(
             data, split_list(backgrounds, "val"), split_list(scenes, "val")
         )
         if open_only:
-            return cls.of(Sampler(faces, scrambled(faces.images, OPEN_BACKGROUNDS)), validation)
-        sampler = Sampler(faces, split_list(backgrounds, "train"), split_list(scenes, "train"))
-        return cls.of(sampler, validation)
+            scrap = scrambled(faces.images, OPEN_BACKGROUNDS)
+            return cls.of(Sampler(faces, scrap, profiles=made), validation)
+        backgrounds, scenes = split_list(backgrounds, "train"), split_list(scenes, "train")
+        return cls.of(Sampler(faces, backgrounds, scenes, made), validation)
 
     @classmethod
     def of(cls, sampler: Sampler, validation: Validation) -> "Material":
@@ -338,6 +343,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, help="instead of the plan's")
     parser.add_argument("--init", type=Path, help="weights to start from (a .pt of net states)")
     parser.add_argument("--open-only", action="store_true", help="openly licensed faces only")
+    parser.add_argument("--profiles", type=int, default=0, help="made for the pose stage (2000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
@@ -348,7 +354,8 @@ def main() -> None:
     """Run the stages that were asked for, one after the other."""
     args = parse()
     cv2.setNumThreads(1)
-    material = Material.load(args.data, args.open_only)
+    turned = args.profiles if args.stage in ("pose", "all") else 0
+    material = Material.load(args.data, args.open_only, turned)
     run = Run(args.out, material, args.seed, args.workers, args.every)
     net = run.new_net(args.variant)
     if args.init is not None:
