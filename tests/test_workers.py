@@ -71,7 +71,10 @@ async def all_answered(streams: list[Streamed], count: int = 5) -> None:
 
 
 async def test_streams_of_a_worker_that_is_killed_resume_on_another() -> None:
-    with redis_server() as store, running(workers="2", redis_url=store.url) as server:
+    with (
+        redis_server() as store,
+        running(workers="2", redis_url=store.url, redis_timeout_s="5") as server,
+    ):
         async with crowded(server) as streams:
             victims = sorted(children(server.process.pid))
             # Which worker took which stream is chance: after both are gone, each has moved.
