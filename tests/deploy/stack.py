@@ -115,7 +115,9 @@ class Stack:
             ATPN_HOST=address,
             ATPN_PORT=str(self.service),
             ATPN_LINGER_S=linger_s(),
-            ATPN_REDIS_TIMEOUT_S="5",  # however busy the machine of the test is
+            # However busy the machine of the test is.
+            ATPN_REDIS_TIMEOUT_S="5",
+            ATPN_REQUEST_TIMEOUT_S="60",
             ATPN_REDIS_URL=f"redis://:{PASSWORD}@127.0.0.1:{self.redis}/0",
             PYTHONPATH=os.environ.get("PYTHONPATH", ""),
         )
