@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 from websockets.asyncio.client import connect
 
 from tests import clips
@@ -70,6 +71,7 @@ async def all_answered(streams: list[Streamed], count: int = 5) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_streams_of_a_worker_that_is_killed_resume_on_another() -> None:
     with (
         redis_server() as store,
@@ -90,6 +92,7 @@ async def test_streams_of_a_worker_that_is_killed_resume_on_another() -> None:
         assert total <= answered(server) <= total + STREAMS * len(victims)
 
 
+@pytest.mark.long
 async def test_without_redis_streams_of_a_worker_that_is_killed_begin_anew_and_are_told_so() -> (
     None
 ):
