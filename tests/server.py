@@ -28,14 +28,15 @@ class Server:
 
     def wait_ready(self) -> None:
         """Return when /readyz answers 200."""
-        for _ in range(START_S * 10):
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return
-            except httpx.TransportError:
-                if self.process.poll() is not None:
-                    raise RuntimeError("the service ended while it started") from None
-            time.sleep(0.1)
+        with httpx.Client(base_url=self.url, timeout=2, trust_env=False) as client:
+            for _ in range(START_S * 10):
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        return
+                except httpx.TransportError:
+                    if self.process.poll() is not None:
+                        raise RuntimeError("the service ended while it started") from None
+                time.sleep(0.1)
         raise RuntimeError(f"the service was not ready within {START_S} s")
 
     def stop(self) -> int:
@@ -47,6 +48,13 @@ class Server:
         """End it without warning, as a crash would."""
         self.process.kill()
         self.process.wait(10)
+
+
+def metric(url: str, name: str) -> float:
+    """The value of one sample by its full name with labels; 0 where it is absent."""
+    text = httpx.get(f"{url}/metrics", trust_env=False, timeout=30).text
+    lines = [line for line in text.splitlines() if line.startswith(name + " ")]
+    return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -62,6 +63,16 @@ class RedisServer:
                 time.sleep(0.05)
         raise RuntimeError("the Redis server did not start")
 
+    def pause(self) -> None:
+        """From now on it takes connections and answers nothing, as a machine that hangs."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Answer again, also what was asked meanwhile."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End the process; what it held is lost."""
         if self._process is not None:
@@ -82,9 +93,17 @@ def redis_server() -> Iterator[RedisServer]:
             server.stop()
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A Cluster of one node that has all slots, and its ``redis+cluster://`` address."""
+
+    url: str
+    server: RedisServer
+
+
 @contextmanager
-def redis_cluster() -> Iterator[str]:
-    """A Cluster of one node that has all slots: its ``redis+cluster://`` address."""
+def redis_cluster() -> Iterator[Cluster]:
+    """A Cluster of our own, ended with the block."""
     with tempfile.TemporaryDirectory() as folder:
         bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
         server = RedisServer(free_port(), Path(folder), *_no_file(folder), *bus)
@@ -93,7 +112,7 @@ def redis_cluster() -> Iterator[str]:
             with redis.Redis(port=server.port) as client:
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
                 until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
-            yield f"redis+cluster://127.0.0.1:{server.port}"
+            yield Cluster(f"redis+cluster://127.0.0.1:{server.port}", server)
         finally:
             server.stop()
 
@@ -103,7 +122,23 @@ class Watched:
     """A master, its replica and the Sentinel that watches them."""
 
     url: str
-    master: RedisServer
+    master: RedisServer  # until it fails
+    replica: RedisServer
+    watcher_port: int
+
+    def replicated(self) -> None:
+        """Return when the replica has what the master has."""
+        with redis.Redis(port=self.master.port) as client:
+            client.wait(1, 10_000)
+
+    def failed_over(self) -> None:
+        """Return when the Sentinel names the replica as the master, and it is one."""
+        place = [b"127.0.0.1", str(self.replica.port).encode()]
+        ask = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "atpn")
+        with redis.Redis(port=self.watcher_port) as client:
+            until(lambda: client.execute_command(*ask) == place)
+        with redis.Redis(port=self.replica.port) as client:
+            until(lambda: client.info("replication")["role"] == "master")
 
 
 @contextmanager
@@ -135,7 +170,8 @@ def redis_sentinel() -> Iterator[Watched]:
                 until(lambda: client.info("replication").get("master_link_status") == "up")
             with redis.Redis(port=watcher_port) as client:
                 until(lambda: client.execute_command("SENTINEL", "REPLICAS", "atpn"))
-            yield Watched(f"redis+sentinel://127.0.0.1:{watcher_port}/atpn", master)
+            url = f"redis+sentinel://127.0.0.1:{watcher_port}/atpn"
+            yield Watched(url, master, replica, watcher_port)
         finally:
             watcher.kill()
             watcher.wait(10)

@@ -2,12 +2,13 @@
 
 import asyncio
 import gc
+import time
 
 import pytest
 
 from atpn.errors import ConfigurationError, StaleWrite, StoreUnavailable
 from atpn.sessions import RedisStore, Saved
-from tests.stores import redis_cluster, redis_sentinel
+from tests.stores import free_port, redis_cluster, redis_sentinel, redis_server
 
 
 async def used(store: RedisStore) -> None:
@@ -21,9 +22,16 @@ async def used(store: RedisStore) -> None:
     assert await store.load("a") is None
 
 
+async def says_that_it_is_gone(store: RedisStore) -> None:
+    """All that can be asked of a store."""
+    for call in (store.load("a"), store.save("a", Saved(9, b"")), store.delete("a"), store.ping()):
+        with pytest.raises(StoreUnavailable):
+            await call
+
+
 async def test_a_cluster_keeps_sessions() -> None:
-    with redis_cluster() as url:
-        store = RedisStore(url, ttl_s=60, timeout_s=2)
+    with redis_cluster() as cluster:
+        store = RedisStore(cluster.url, ttl_s=60, timeout_s=2)
         try:
             await used(store)
         finally:
@@ -38,7 +46,7 @@ async def test_sentinels_lead_to_the_master_and_to_the_next_one_when_it_dies() -
         try:
             await used(store)
             await store.save("b", Saved(1, b"kept"))
-            await asyncio.sleep(0.5)  # the replica has it
+            watched.replicated()
             watched.master.stop()
             with pytest.raises(StoreUnavailable):
                 await store.save("b", Saved(2, b"lost"))
@@ -54,6 +62,41 @@ async def test_sentinels_lead_to_the_master_and_to_the_next_one_when_it_dies() -
             assert await store.load("b") == Saved(3, b"three")
         finally:
             await store.close()
+    gc.collect()  # here, and not in another test
+
+
+async def test_every_call_of_a_cluster_that_is_gone_says_so() -> None:
+    with redis_cluster() as cluster:
+        store = RedisStore(cluster.url, ttl_s=60, timeout_s=2)
+        await used(store)
+        cluster.server.stop()
+        for _ in range(2):
+            await says_that_it_is_gone(store)
+        await store.close()
+
+
+async def test_sentinels_that_do_not_answer_cost_one_timeout_each() -> None:
+    with redis_server() as silent:
+        silent.pause()
+        places = f"127.0.0.1:{silent.port},127.0.0.1:{free_port()}"
+        store = RedisStore(f"redis+sentinel://{places}/atpn", ttl_s=60, timeout_s=0.2)
+        begun = time.monotonic()
+        await says_that_it_is_gone(store)
+        # Five questions to a silent Sentinel; redis-py's own tries would make it half a minute.
+        assert 5 * 0.2 <= time.monotonic() - begun < 10
+        await store.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_an_idle_connection_to_a_master_that_hangs_does_not_lose_the_session() -> None:
+    with redis_sentinel() as watched:
+        store = RedisStore(watched.url, ttl_s=60, timeout_s=0.5)
+        await store.save("a", Saved(1, b"kept"))
+        watched.replicated()
+        watched.master.pause()
+        watched.failed_over()
+        assert await store.load("a") == Saved(1, b"kept")
+        await store.close()
     gc.collect()  # here, and not in another test
 
 

@@ -75,6 +75,13 @@ async def test_every_frame_prolongs_its_session(store: Store) -> None:
     assert await store.load("a") == Saved(4, b"state")
 
 
+async def test_the_same_state_saved_again_prolongs_its_session(store: Store) -> None:
+    for _ in range(4):
+        await store.save("a", Saved(1, b"state \x00\xff"))
+        await asyncio.sleep(TTL_S * 0.4)
+    assert await store.load("a") == Saved(1, b"state \x00\xff")
+
+
 async def test_a_deleted_session_is_gone_and_deleting_twice_is_no_error(store: Store) -> None:
     await store.save("a", Saved(1, b"state"))
     await store.delete("a")

@@ -409,6 +409,24 @@ async def test_a_stopping_service_tells_its_streams_to_resume_and_ends_cleanly()
         assert server.process.wait(10) == 0
 
 
+async def test_a_service_that_lingers_wants_no_traffic_but_serves_what_comes(
+    astronaut_jpeg: bytes,
+) -> None:
+    with running(linger_s="4") as server:
+        async with stream(server) as (old, _):
+            server.process.terminate()
+            while httpx.get(f"{server.url}/readyz").status_code == 200:
+                await asyncio.sleep(0.05)
+            assert not httpx.get(f"{server.url}/v2/health/ready").json()["ready"]
+            headers = {"content-type": "image/jpeg"}
+            url = f"{server.url}/align"
+            assert httpx.post(url, content=astronaut_jpeg, headers=headers).status_code == 200
+            async with stream(server) as (late, _):
+                assert (await answered(late, clips.panning(1)[0]))["state"] == "detected"
+                assert [(await received(s))["type"] for s in (old, late)] == ["closing"] * 2
+        assert server.process.wait(60) == 0
+
+
 async def test_a_stream_without_frames_is_closed_after_a_while_and_can_be_resumed() -> None:
     frames = clips.panning(2)
     with running(stream_idle_s="0.5") as server:

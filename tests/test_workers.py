@@ -1,13 +1,24 @@
 """Several workers on one port: one sum of metrics, replaced when they die, drained together."""
 
+import asyncio
+import json
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
+from websockets.asyncio.client import connect
 
-from tests.server import running
+from tests import clips
+from tests.load import Streamed
+from tests.server import Server, metric, running
+from tests.stores import redis_server
+
+STREAMS = 4
 
 
 def children(pid: int) -> set[int]:
@@ -24,11 +35,92 @@ def children(pid: int) -> set[int]:
     return found
 
 
-def metric(url: str, name: str) -> float:
-    """The value of one sample by its full name with labels; 0 where it is absent."""
-    text = httpx.get(f"{url}/metrics", trust_env=False).text
-    lines = [line for line in text.splitlines() if line.startswith(name + " ")]
-    return float(lines[0].rpartition(" ")[2]) if lines else 0.0
+def kill(server: Server, pid: int) -> None:
+    """End one worker as the kernel does when memory is short; return when another replaces it."""
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while len(children(server.process.pid) - {pid}) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def answered(server: Server) -> float:
+    """Frames of streams that the service counted."""
+    states = ("detected", "tracked", "resumed", "lost", "error")
+    return sum(metric(server.url, f'atpn_frames_total{{state="{state}"}}') for state in states)
+
+
+@asynccontextmanager
+async def crowded(server: Server) -> AsyncIterator[list[Streamed]]:
+    """Streams at work on both workers, ended with the block."""
+    streams = [Streamed(faces=1) for _ in range(STREAMS)]
+    ended = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for stream in streams:
+            group.create_task(stream.run(server.url, ended, pause_s=0.1))
+        await all_answered(streams)
+        yield streams
+        ended.set()
+
+
+async def all_answered(streams: list[Streamed], count: int = 5) -> None:
+    """Return when each stream has so many answers more."""
+    goals = [len(stream.frames) + count for stream in streams]
+    async with asyncio.timeout(90):
+        while any(len(s.frames) < goal for s, goal in zip(streams, goals, strict=True)):
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.long
+async def test_streams_of_a_worker_that_is_killed_resume_on_another() -> None:
+    with (
+        redis_server() as store,
+        running(workers="2", redis_url=store.url, redis_timeout_s="5") as server,
+    ):
+        async with crowded(server) as streams:
+            victims = sorted(children(server.process.pid))
+            # Which worker took which stream is chance: after both are gone, each has moved.
+            for pid in victims:
+                await asyncio.to_thread(kill, server, pid)
+                await all_answered(streams)
+            assert metric(server.url, "atpn_streams") == STREAMS
+        for stream in streams:
+            stream.check(killed=True)
+            assert 1 <= stream.resumes <= len(victims)
+        total = sum(len(stream.frames) for stream in streams)
+        # What a worker counted before it was killed, answered or not, stays in the sum.
+        assert total <= answered(server) <= total + STREAMS * len(victims)
+
+
+@pytest.mark.long
+async def test_without_redis_streams_of_a_worker_that_is_killed_begin_anew_and_are_told_so() -> (
+    None
+):
+    with running(workers="2") as server:
+        async with crowded(server) as streams:
+            for pid in sorted(children(server.process.pid)):
+                await asyncio.to_thread(kill, server, pid)
+                await all_answered(streams)
+        async with connect(server.track_url) as socket:
+            token = json.loads(await socket.recv())["token"]
+            await socket.send(clips.panning(1)[0])
+            await socket.recv()
+        for pid in sorted(children(server.process.pid)):
+            kill(server, pid)
+        async with connect(f"{server.track_url}?token={token}") as socket:
+            hello = json.loads(await socket.recv())
+        assert hello["state"] == "expired"
+        assert hello["token"] != token
+    for stream in streams:
+        assert stream.resumes == 0
+        assert {f.state for f in stream.frames} == {"detected", "tracked"}
+        sessions = {
+            f.session_id: [g for g in stream.frames if g.session_id == f.session_id]
+            for f in stream.frames
+        }
+        assert len(sessions) in {2, 3}
+        for frames in sessions.values():
+            assert [f.seq for f in frames] == list(range(1, len(frames) + 1))
 
 
 def test_workers_share_a_port_add_up_their_metrics_and_end_together(astronaut_jpeg: bytes) -> None:
@@ -52,11 +144,7 @@ def test_workers_share_a_port_add_up_their_metrics_and_end_together(astronaut_jp
         info = 'atpn_model_info{name="atpn",provider="CPUExecutionProvider",version="1"}'
         assert metric(server.url, info) == 1
 
-        os.kill(min(pids), signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while len(children(server.process.pid) - {min(pids)}) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        kill(server, min(pids))
         assert metric(server.url, name) == 8  # counters never go back
         assert server.stop() == 0
         assert all(not Path(f"/proc/{pid}").exists() for pid in pids)

@@ -47,6 +47,7 @@ class Core:
     metrics: Metrics
     image_threads: int
     limiter: RateLimiter
+    leaving: bool = False  # no traffic is wanted; what comes is served until the draining
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     no_streams: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
@@ -54,6 +55,11 @@ class Core:
 
     def __post_init__(self) -> None:
         self.no_streams.set()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a load balancer should send traffic."""
+        return not (self.leaving or self.draining.is_set())
 
     @property
     def model(self) -> ModelFile:

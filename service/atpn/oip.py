@@ -131,8 +131,8 @@ async def live() -> Payload:
 )
 async def ready(request: Request) -> Response:
     """503 while draining."""
-    draining = request.app.state.core.draining.is_set()
-    return JSONResponse({"ready": not draining}, 503 if draining else 200)
+    wanted = request.app.state.core.wanted
+    return JSONResponse({"ready": wanted}, 200 if wanted else 503)
 
 
 @router.get("/models/{name}", responses=_NO_MODEL, summary="Model metadata")
@@ -161,7 +161,7 @@ async def model_metadata(request: Request, name: str, version: str | None = None
 async def model_ready(request: Request, name: str, version: str | None = None) -> Payload:
     """Models are warm before the server listens."""
     core = served(request, name, version)
-    return {"name": core.model.name, "ready": not core.draining.is_set()}
+    return {"name": core.model.name, "ready": core.wanted}
 
 
 @router.post(

@@ -24,15 +24,14 @@ async def readyz(request: Request) -> JSONResponse:
     A degraded store does not make the replica unready: streams go on from its own memory.
     """
     core: Core = request.app.state.core
-    draining = core.draining.is_set()
     body = {
-        "status": "draining" if draining else "ready",
+        "status": "ready" if core.wanted else "draining",
         "model": f"{core.model.name}/{core.model.version}",
         "provider": core.provider,
         "store": await core.store_state(),
         "streams": core.streams,
     }
-    return JSONResponse(body, 503 if draining else 200)
+    return JSONResponse(body, 200 if core.wanted else 503)
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

@@ -54,7 +54,7 @@ def set_up_logging(settings: Settings) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """On the first signal stops wanting traffic, ends the streams, and only then stops."""
+    """On the first signal stops wanting traffic, lingers, ends the streams, and then stops."""
 
     def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
         super().__init__(config)
@@ -91,8 +91,10 @@ class DrainingServer(uvicorn.Server):
             log.error("reload: %s", error)
 
     async def _finish(self, core: Core) -> None:
-        core.draining.set()
+        core.leaving = True
         core.metrics.draining.set(1)
+        await asyncio.sleep(core.settings.linger_s)
+        core.draining.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._drain_s):
                 await core.no_streams.wait()

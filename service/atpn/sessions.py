@@ -10,15 +10,18 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
 import redis.asyncio as redis_client
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException, RedisError
 
 from atpn.errors import ConfigurationError, StaleWrite, StoreUnavailable
 
@@ -38,7 +41,10 @@ class Store(Protocol):
         """The state, or None where there is none or it expired."""
 
     async def save(self, key: str, state: Saved) -> None:
-        """Keep ``state`` for the store's TTL; StaleWrite if one at least as new is there."""
+        """Keep ``state`` for the store's TTL; StaleWrite if one at least as new is there.
+
+        The very state that is there may be saved again: its time begins anew.
+        """
 
     async def delete(self, key: str) -> None:
         """Forget the session; nothing happens where there is none."""
@@ -105,7 +111,7 @@ class MemoryStore:
         """See `Store.save`; the session longest without a frame makes room for a new one."""
         self._expire()
         found = self._saved.get(key)
-        if found is not None and found[1].seq >= state.seq:
+        if found is not None and found[1].seq >= state.seq and found[1] != state:
             raise StaleWrite(f"frame {found[1].seq} is stored already")
         self._saved[key] = (self._clock() + self._ttl_s, state)
         self._saved.move_to_end(key)
@@ -166,15 +172,18 @@ def connect(url: str, timeout_s: float) -> tuple[redis_client.Redis, list[redis_
         return cast(redis_client.Redis, cluster), []
     if not path or not path[0]:
         raise ConfigurationError("redis_url: the name of the master is missing: .../NAME")
-    sentinel = Sentinel(nodes, **timeouts)  # type: ignore[no-untyped-call]
+    # The next Sentinel is the second try: redis-py would ask a dead one for seconds first.
+    once = timeouts | {"retry": Retry(NoBackoff(), 0)}
+    sentinel = Sentinel(nodes, sentinel_kwargs=once)  # type: ignore[no-untyped-call]
     master = sentinel.master_for(path[0], password=password, db=database, **timeouts)
     return cast(redis_client.Redis, master), list(sentinel.sentinels)
 
 
 #: Compare and set in one step on the server: 1 if written, 0 if stale.
 _SAVE = """
-local seq = redis.call('HGET', KEYS[1], 'seq')
-if seq and tonumber(seq) >= tonumber(ARGV[1]) then return 0 end
+local seq, data = unpack(redis.call('HMGET', KEYS[1], 'seq', 'data'))
+local known = seq == ARGV[1] and data == ARGV[2]
+if seq and tonumber(seq) >= tonumber(ARGV[1]) and not known then return 0 end
 redis.call('HSET', KEYS[1], 'seq', ARGV[1], 'data', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
@@ -190,41 +199,52 @@ class RedisStore:
         self._redis, self._others = connect(url, timeout_s)
 
     async def load(self, key: str) -> Saved | None:
-        """See `Store.load`; StoreUnavailable if Redis does not answer."""
+        """See `Store.load`; StoreUnavailable if Redis does not answer.
+
+        Asked twice: that an idle connection leads to a server that is gone, or is no master any
+        more, shows only when it is used, and the session would be lost for it.
+        """
         try:
+            return await self._load(key)
+        except StoreUnavailable:
+            return await self._load(key)
+
+    async def _load(self, key: str) -> Saved | None:
+        with _answering():
             seq, data = await self._redis.hmget(self._prefix + key, ["seq", "data"])
-        except RedisError as error:
-            raise StoreUnavailable(str(error)) from error
         if seq is None or data is None:
             return None
         return Saved(int(seq), cast(bytes, data))
 
     async def save(self, key: str, state: Saved) -> None:
         """See `Store.save`; StoreUnavailable if Redis does not answer."""
-        try:
+        with _answering():
             written = await self._redis.eval(
                 _SAVE, 1, self._prefix + key, str(state.seq), state.data, str(self._ttl_ms)
             )
-        except RedisError as error:
-            raise StoreUnavailable(str(error)) from error
         if not written:
             raise StaleWrite(f"a frame at least as new as {state.seq} is stored already")
 
     async def delete(self, key: str) -> None:
         """See `Store.delete`; StoreUnavailable if Redis does not answer."""
-        try:
+        with _answering():
             await self._redis.delete(self._prefix + key)
-        except RedisError as error:
-            raise StoreUnavailable(str(error)) from error
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        try:
+        with _answering():
             await self._redis.ping()
-        except RedisError as error:
-            raise StoreUnavailable(str(error)) from error
 
     async def close(self) -> None:
         """Close the connections."""
         for client in (self._redis, *self._others):
             await client.aclose()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """StoreUnavailable for whatever redis-py raises; a Cluster's errors are a kind of their own."""
+    try:
+        yield
+    except (RedisError, RedisClusterException) as error:
+        raise StoreUnavailable(str(error)) from error

@@ -193,7 +193,13 @@ class Settings(BaseSettings):
         le=64,
         description="processes that share the port; the cores are divided among them",
     )
-    drain_s: float = Field(default=10.0, ge=0, description="time for open work after SIGTERM")
+    linger_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="time after SIGTERM in which /readyz says draining and all work is still "
+        "taken, so that a load balancer notices before anything is refused",
+    )
+    drain_s: float = Field(default=10.0, ge=0, description="time for open work after that")
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -67,6 +67,7 @@ class Stream:
         self._resumed = False
         self._saving: asyncio.Task[None] | None = None
         self._unsaved: State | None = None
+        self._last: State | None = None  # after the last frame
 
     @property
     def session_id(self) -> str:
@@ -108,6 +109,7 @@ class Stream:
             self._start_afresh()
             return
         self.began, self._state, self._resumed = "resumed", state, bool(state.tracks)
+        self._last = state
 
     def _start_afresh(self) -> None:
         self.began, self.token = "expired", self._core.tokens.new()
@@ -123,8 +125,16 @@ class Stream:
         Raises what decoding and the batcher raise; the state is then as before the frame, but
         for its number.
         """
-        core, seq = self._core, self._state.seq + skipped + 1
-        self._state = replace(self._state, seq=seq)
+        self._state = replace(self._state, seq=self._state.seq + skipped + 1)
+        try:
+            return await self._follow(data)
+        except Exception:  # its number is used up
+            self._save(self._state)
+            raise
+
+    async def _follow(self, data: bytes) -> FrameResult:
+        """Track one encoded frame, whose number the state has already."""
+        core, seq = self._core, self._state.seq
         deadline = time.monotonic() + core.settings.request_timeout_s
         prepared = await core.aligner.prepare(data, self._rois)
         core.metrics.decode_seconds.observe(prepared.decode_s)
@@ -200,7 +210,7 @@ class Stream:
 
     def _save(self, state: State) -> None:
         """Write to the store after the answer; states that come meanwhile replace each other."""
-        self._unsaved = state
+        self._unsaved = self._last = state
         if self._saving is None or self._saving.done():
             self._saving = asyncio.create_task(self._write(), name="save")
 
@@ -220,9 +230,15 @@ class Stream:
         log.warning("store: %s failed: %s", operation, error, extra=self._ids)
 
     async def close(self) -> None:
-        """Wait for the last state to be written (each try is bounded by the store's timeout)."""
+        """Write the last state again: it may not have been, and its time begins with the end of
+        the stream. Each try is bounded by the store's timeout; a second call writes nothing.
+        """
+        last, self._last = self._last, None
         if self._saving is not None:
             await self._saving
+        if last is not None:
+            self._unsaved = last
+            await self._write()
 
 
 def newly(before: State, after: State, found: list[Face]) -> dict[int, Face]:

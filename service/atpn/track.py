@@ -147,6 +147,7 @@ class Connection:
         self._view = View()
         self._mailbox = Mailbox()
         self._arrived = asyncio.Event()
+        self._turn = asyncio.Lock()  # of a frame in work, or of the goodbye
         rules = rules_of(core.settings)
         self._stream = Stream(core, socket.query_params.get("token"), rules)
 
@@ -269,27 +270,29 @@ class Connection:
     async def _answer(self) -> None:
         while True:
             await self._arrived.wait()
-            self._arrived.clear()
-            mail = self._mailbox.take()
-            skipped = mail.skipped
-            if mail.reset:
-                self._stream.reset()
-            try:
-                result = await self._stream.frame(mail.frame, skipped)
-            except AtpnError as error:
-                await self._send_error(error, self._stream.seq, skipped)
-            except Exception:
-                log.exception("frame failed", extra={"session_id": self._stream.session_id})
-                failure = AtpnError("the frame could not be processed")
-                await self._send_error(failure, self._stream.seq, skipped)
-            else:
-                self._core.metrics.frames.labels(result.state).inc()
-                self._core.metrics.faces.labels("/track").inc(len(result.faces))
-                payload = frame_payload(result, skipped, self._view)
-                if self._view.smoothing:
-                    self._smooth(result, payload)
-                await self._send(payload)
-                self._core.metrics.frame_seconds.observe(time.monotonic() - mail.arrived_s)
+            async with self._turn:
+                self._arrived.clear()
+                await self._answer_one(self._mailbox.take())
+
+    async def _answer_one(self, mail: Mail) -> None:
+        if mail.reset:
+            self._stream.reset()
+        try:
+            result = await self._stream.frame(mail.frame, mail.skipped)
+        except AtpnError as error:
+            await self._send_error(error, self._stream.seq, mail.skipped)
+        except Exception:
+            log.exception("frame failed", extra={"session_id": self._stream.session_id})
+            failure = AtpnError("the frame could not be processed")
+            await self._send_error(failure, self._stream.seq, mail.skipped)
+        else:
+            self._core.metrics.frames.labels(result.state).inc()
+            self._core.metrics.faces.labels("/track").inc(len(result.faces))
+            payload = frame_payload(result, mail.skipped, self._view)
+            if self._view.smoothing:
+                self._smooth(result, payload)
+            await self._send(payload)
+            self._core.metrics.frame_seconds.observe(time.monotonic() - mail.arrived_s)
 
     def _smooth(self, result: FrameResult, payload: Payload) -> None:
         """Add ``smoothed`` to each face, and forget the filters of faces that are gone."""
@@ -310,8 +313,11 @@ class Connection:
         await self._goodbye("reconnect", RESTART)
 
     async def _goodbye(self, reason: str, code: int) -> None:
-        await self._send({"type": "closing", "reason": reason, "token": self._stream.token})
-        await self._socket.close(code, reason)
+        """Close between two frames, when any replica can go on from the last."""
+        async with self._turn:
+            await self._stream.close()
+            await self._send({"type": "closing", "reason": reason, "token": self._stream.token})
+            await self._socket.close(code, reason)
 
     async def _send_error(self, error: AtpnError, seq: int | None = None, skipped: int = 0) -> None:
         self._core.metrics.errors.labels(error.code).inc()

@@ -58,8 +58,9 @@ class Workers:
         self._running = [self._start() for _ in range(self._settings.workers)]
         while not self._stopping.wait(CHECK_S):
             self._replace_dead()
+        settings = self._settings
         for process in self._running:
-            process.join(self._settings.drain_s + 10)
+            process.join(settings.linger_s + 2 * settings.drain_s + 10)  # streams, then requests
             if process.is_alive():
                 process.kill()
                 process.join()

@@ -56,9 +56,11 @@ def test_every_setting_is_one_that_the_service_accepts(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_replica_is_given_the_time_that_it_takes_to_drain(name: str) -> None:
-    """Streams have drain_s to end, then open requests have drain_s + 1."""
-    drain_s = float(SERVICES[name]["environment"]["ATPN_DRAIN_S"])
-    assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > 2 * drain_s + 1
+    """It lingers, then streams have drain_s to end, then open requests have drain_s + 1."""
+    linger_s, drain_s = (
+        float(SERVICES[name]["environment"][f"ATPN_{part}_S"]) for part in ("LINGER", "DRAIN")
+    )
+    assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > linger_s + 2 * drain_s + 1
 
 
 @pytest.mark.parametrize("name", OURS)
