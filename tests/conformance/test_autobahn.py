@@ -79,9 +79,10 @@ def deviations_of_echo(reports: list[Report]) -> dict[str, str]:
 def deviation_of_track(track: Report, reference: Report) -> str:
     """In what /track did other than the echo; empty if in nothing."""
     allowed = [without_messages(events) for events in track.expected]
-    if track.controls not in allowed:
+    # Of messages of megabytes (9.*) Autobahn expects and records no events, only the close.
+    if allowed and track.controls not in allowed:
         return f"{track.controls} instead of one of {allowed}"
-    if track.messages == 0:
+    if allowed and track.messages == 0:
         return "no greeting came"
     # the greeting, and one answer to each message, of which a failing echo may lose one
     if track.messages > 2 + reference.messages:
