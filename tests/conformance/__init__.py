@@ -1,1 +1,1 @@
-"""The service against programs that are not ours: Autobahn, MLServer, Triton, KServe's client."""
+"""The service against programs that are not ours: Autobahn, MLServer, KServe's client."""

@@ -91,11 +91,3 @@ class MLServer(Peer):
         (self.folder / "settings.json").write_text(json.dumps(settings))
         (self.folder / "model-settings.json").write_text(json.dumps(model))
         return [str(Path(self.python).with_name("mlserver")), "start", str(self.folder)]
-
-
-class Triton(Peer):
-    """NVIDIA's Triton around a function, by PyTriton: tensors as JSON numbers or bytes."""
-
-    def command(self) -> list[str]:
-        """A program beside this file."""
-        return [self.python, str(HERE / "triton_server.py"), str(self.model), str(self.port)]
