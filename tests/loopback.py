@@ -13,10 +13,10 @@ from tests.stores import free_port
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
-    """The address of ``app``, which runs in a thread until the block ends."""
-    port = free_port()
-    config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
+def served(app: Any, config: uvicorn.Config | None = None) -> Iterator[str]:
+    """The address of ``app``, which runs in a thread until the block ends; ``config`` is how."""
+    if config is None:
+        config = uvicorn.Config(app, port=free_port(), log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="served")
     thread.start()
@@ -25,7 +25,7 @@ def served(app: Any) -> Iterator[str]:
             if server.started:
                 break
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{config.port}"
     finally:
         server.should_exit = True
         thread.join(10)

@@ -12,7 +12,7 @@ import pytest
 
 from atpn.errors import ConfigurationError, EngineUnavailable
 from atpn.inference import FaceNetwork, find_model, shipped_models
-from atpn.remote import HEADER_LENGTH, RemoteNetwork, read_tensors
+from atpn.remote import HEADER_LENGTH, RemoteNetwork, read_tensors, request_in_numbers
 from tests.server import Server, running
 from tests.stores import free_port
 
@@ -92,8 +92,12 @@ def test_a_back_end_that_dies_is_503_and_not_a_fault_of_the_image(astronaut_jpeg
 
 
 @contextmanager
-def answering(status: int, body: bytes, header_length: str | None = None) -> Iterator[str]:
-    """A server that knows the model, and answers every inference with these bytes."""
+def answering(
+    status: int, body: bytes, header_length: str | None = None, reads_bytes: bool = True
+) -> Iterator[str]:
+    """A server that knows the model, and answers every inference with these bytes, or 422 where
+    it does not read bytes and is sent some.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def _send(self, code: int, data: bytes) -> None:
@@ -109,7 +113,8 @@ def answering(status: int, body: bytes, header_length: str | None = None) -> Ite
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self._send(status, body)
+            refused = not reads_bytes and self.headers["Content-Type"] != "application/json"
+            self._send(422 if refused else status, body)
 
         def log_message(self, *_: object) -> None:
             """Quiet."""
@@ -152,6 +157,29 @@ def test_answers_in_json_numbers_are_read_too() -> None:
     assert out.confidence.shape == (2,)
 
 
+@pytest.mark.parametrize("reads_bytes", [True, False])
+def test_crops_go_as_numbers_to_a_server_that_does_not_read_bytes(reads_bytes: bool) -> None:
+    with (
+        answering(200, outputs(1), reads_bytes=reads_bytes) as url,
+        closing(RemoteNetwork(url, "atpn", None, 5)) as network,
+    ):
+        assert network.sends_bytes == reads_bytes
+        assert len(network.run(CROPS[:1])) == 1
+
+
+def test_a_request_in_numbers_is_the_crops() -> None:
+    crops = np.random.default_rng(1).integers(0, 256, CROPS.shape).astype(np.uint8)
+    body, headers = request_in_numbers(crops)
+    [sent] = json.loads(body)["inputs"]
+    assert headers["content-type"] == "application/json"
+    assert (np.reshape(sent["data"], sent["shape"]) == crops).all()
+
+
+def test_a_back_end_that_announces_bytes_is_sent_bytes(back_end: Server) -> None:
+    with closing(RemoteNetwork(engine(back_end), "atpn", None, 10)) as network:
+        assert network.sends_bytes
+
+
 @pytest.mark.parametrize(
     ("status", "body", "header_length"),
     [
@@ -160,6 +188,8 @@ def test_answers_in_json_numbers_are_read_too() -> None:
         (200, b"not JSON", None),
         (200, b'{"outputs": []}', None),
         (200, b'{"outputs": 7}', None),
+        (200, b'{"outputs": [7]}', None),
+        (200, b"[]", None),
         (200, outputs(3), None),
         (200, outputs(2, short=True), None),
         (200, outputs(2), "x"),
@@ -175,6 +205,13 @@ def test_an_answer_that_is_not_the_protocols_is_an_unavailable_engine(
         pytest.raises(EngineUnavailable),
     ):
         network.run(CROPS)
+
+
+def test_parameters_of_an_output_may_be_null() -> None:
+    answer = json.loads(outputs(2))
+    for output in answer["outputs"]:
+        output["parameters"] = None
+    assert read_tensors(json.dumps(answer).encode(), None, 2)["pose"].shape == (2, 3)
 
 
 def test_a_raw_tensor_that_is_cut_short_is_refused() -> None:

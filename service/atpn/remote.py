@@ -16,9 +16,12 @@ from atpn.inference import ModelFile, Predictions
 log = logging.getLogger("atpn.remote")
 
 SCHEMES = ("oip+http://", "oip+https://")
+BINARY_TENSORS = "binary_tensor_data"  # the extension's name in a server's metadata
 HEADER_LENGTH = "inference-header-content-length"
 SHAPES = {"landmarks": (98, 2), "pose": (3,), "confidence": ()}
 CONNECTIONS = 16
+
+Body = tuple[bytes, dict[str, str]]  # of a request, and its headers
 
 
 class RemoteNetwork:
@@ -44,39 +47,24 @@ class RemoteNetwork:
         except ConfigurationError:
             self.close()
             raise
+        self.sends_bytes = self._takes_bytes()
+        log.info("engine: crops go as %s", "bytes" if self.sends_bytes else "JSON numbers")
 
     def run(self, crops: Image) -> Predictions:
         """See `Network.run`; EngineUnavailable where the server does not answer as it should."""
-        head = json.dumps(
-            {
-                "inputs": [
-                    {
-                        "name": "image",
-                        "datatype": "UINT8",
-                        "shape": list(crops.shape),
-                        "parameters": {"binary_data_size": crops.nbytes},
-                    }
-                ],
-                "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in SHAPES],
-            }
-        ).encode()
-        headers = {
-            "content-type": "application/octet-stream",
-            HEADER_LENGTH: str(len(head)),
-        }
+        write = request_in_bytes if self.sends_bytes else request_in_numbers
+        return self._run(len(crops), *write(crops))
+
+    def _run(self, count: int, body: bytes, headers: dict[str, str]) -> Predictions:
         try:
-            answer = self._client.post(
-                f"{self._path}/infer",
-                content=head + np.ascontiguousarray(crops).tobytes(),
-                headers=headers,
-            )
+            answer = self._client.post(f"{self._path}/infer", content=body, headers=headers)
         except httpx.HTTPError as error:
             raise unavailable(f"{type(error).__name__} from {self.provider}") from error
         if answer.status_code != httpx.codes.OK:
             raise unavailable(f"{self.provider} answered {answer.status_code}")
         try:
-            tensors = read_tensors(answer.content, answer.headers.get(HEADER_LENGTH), len(crops))
-        except (ValueError, KeyError, TypeError) as error:
+            tensors = read_tensors(answer.content, answer.headers.get(HEADER_LENGTH), count)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise unavailable(f"{self.provider} answered nonsense: {error}") from error
         return Predictions(tensors["landmarks"], tensors["pose"], tensors["confidence"])
 
@@ -98,6 +86,47 @@ class RemoteNetwork:
             raise ConfigurationError(f"engine {url}: cannot read {self._path}: {error}") from error
         return version or str(versions[-1])
 
+    def _takes_bytes(self) -> bool:
+        """True where the server announces the binary tensor extension or, as KServe's does, takes
+        one black crop in bytes without having announced it.
+        """
+        try:
+            extensions = self._client.get("/v2").json().get("extensions") or []
+        except (httpx.HTTPError, ValueError, AttributeError):
+            extensions = []
+        if BINARY_TENSORS in extensions:
+            return True
+        try:
+            self._run(1, *request_in_bytes(np.zeros((1, 112, 112, 3), np.uint8)))
+        except EngineUnavailable:
+            return False
+        return True
+
+
+def request_in_bytes(crops: Image) -> Body:
+    """An inference request with the binary tensor extension: JSON, then the crops' bytes."""
+    head = json.dumps(
+        {
+            "inputs": [_input(crops) | {"parameters": {"binary_data_size": crops.nbytes}}],
+            "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in SHAPES],
+        }
+    ).encode()
+    headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
+    return head + np.ascontiguousarray(crops).tobytes(), headers
+
+
+def request_in_numbers(crops: Image) -> Body:
+    """The same request as every server of the protocol reads it: about four times the bytes."""
+    payload = {
+        "inputs": [_input(crops) | {"data": crops.ravel().tolist()}],
+        "outputs": [{"name": name} for name in SHAPES],
+    }
+    return json.dumps(payload).encode(), {"content-type": "application/json"}
+
+
+def _input(crops: Image) -> dict[str, object]:
+    return {"name": "image", "datatype": "UINT8", "shape": list(crops.shape)}
+
 
 def unavailable(detail: str) -> EngineUnavailable:
     """The error, logged: callers are told no address."""
@@ -110,12 +139,12 @@ def read_tensors(
 ) -> dict[str, NDArray[np.float32]]:
     """The outputs of an inference answer: JSON numbers, or raw bytes behind the JSON.
 
-    ValueError, KeyError or TypeError where it is not what the protocol says.
+    ValueError, KeyError, TypeError or AttributeError where it is not what the protocol says.
     """
     length = len(body) if header_length is None else int(header_length)
     offset, tensors = length, {}
     for output in json.loads(body[:length])["outputs"]:
-        size = output.get("parameters", {}).get("binary_data_size")
+        size = (output.get("parameters") or {}).get("binary_data_size")
         if size is None:
             values = np.asarray(output["data"], np.float32).ravel()
         else:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from atpn.app import create_app
 from atpn.core import Core
@@ -101,11 +102,10 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True  # and not as if killed: the process ends with 0
 
 
-def serve(settings: Settings, listener: socket.socket | None = None) -> None:
-    """Run the service in this process until it is told to stop."""
-    set_up_logging(settings)
-    config = uvicorn.Config(
-        create_app(settings),
+def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """How ``app`` is served: our limits in place of uvicorn's."""
+    return uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -119,5 +119,11 @@ def serve(settings: Settings, listener: socket.socket | None = None) -> None:
         ws_per_message_deflate=False,  # frames are compressed images already
         timeout_graceful_shutdown=int(settings.drain_s) + 1,
     )
+
+
+def serve(settings: Settings, listener: socket.socket | None = None) -> None:
+    """Run the service in this process until it is told to stop."""
+    set_up_logging(settings)
+    config = uvicorn_config(create_app(settings), settings)
     sockets = None if listener is None else [listener]
     DrainingServer(config, settings.drain_s).run(sockets)
