@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
 from tests import clips
@@ -335,6 +336,24 @@ async def test_a_token_resumes_on_another_process_without_a_detector_run(
     assert [a["seq"] - first_seq for a in after] == [0, 1, 2]
     assert {tuple(ids(a)) for a in [before, *after]} == {(1,)}
     assert "atpn_detections_total{" not in metrics
+
+
+async def test_text_that_is_no_utf_8_ends_the_stream_without_filling_the_log(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with running() as server:
+        async with stream(server) as (socket, _):
+            socket.protocol.send_frame(Frame(Opcode.TEXT, b"\xff{}"))
+            socket.transport.writelines(socket.protocol.data_to_send())
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+        async with stream(server) as (socket, _):
+            assert (await answered(socket, clips.panning(1)[0]))["state"] == "detected"
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1007
+    log = capfd.readouterr().err
+    assert "serving on" in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("token", ["forged", "x" * 43, "%00%ff", "a" * 4000])

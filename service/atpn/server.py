@@ -52,6 +52,15 @@ def set_up_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     # uvicorn's lines about connections contain the query, and so resume tokens.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(is_ours)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line is no traceback of a text message that is not UTF-8.
+
+    Any client could fill the log with those; it is told by the close code 1007.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError))
 
 
 class DrainingServer(uvicorn.Server):
