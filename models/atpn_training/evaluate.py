@@ -72,7 +72,7 @@ class Results:
 
 
 def alignment(model: Model, detector: Detector, validation: Validation) -> dict[str, Errors]:
-    """Landmarks against the teacher by three kinds of ROI, and against hand labels."""
+    """Landmarks against the teacher by several kinds of ROI, and against hand labels."""
     faces, rois = validation.faces, validation.rois
     tests = {
         "teacher": errors_98(model.landmarks(faces.images, rois), faces.teacher),
@@ -85,6 +85,9 @@ def alignment(model: Model, detector: Detector, validation: Validation) -> dict[
     seen = np.array([box is not None for box in boxes])
     images, found = faces.images[seen], [b for b in boxes if b is not None]
     tests["teacher_detector_roi"] = errors_98(model.landmarks(images, found), faces.teacher[seen])
+    tests["teacher_photograph"] = errors_98(
+        model.as_photographs(images, found), faces.teacher[seen]
+    )
     tests["teacher_second_look"] = errors_98(model.second_look(images, found), faces.teacher[seen])
     for source in HAND_LABELLED:
         rows = (faces.source == source) & np.isfinite(faces.hand68).all((1, 2))

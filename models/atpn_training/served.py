@@ -17,6 +17,7 @@ from atpn.geometry import (
     upright_roi,
 )
 from atpn.inference import FaceNetwork, Predictions, find_model
+from atpn.second_look import askew, believed
 from atpn_training.artifacts import ARTIFACTS
 from atpn_training.data import Array, Images
 
@@ -50,13 +51,31 @@ class Model:
 
     def landmarks(self, images: Images | list[Images], rois: list[Box]) -> Array:
         """Landmarks (N, 98, 2) in image pixels, one ROI an image."""
-        crops = np.stack([crop(i, r) for i, r in zip(images, rois, strict=True)])
-        return in_images(self.run(crops), rois)
+        return in_images(self.run(crops_of(images, rois)), rois)
+
+    def as_photographs(self, images: Images | list[Images], rois: list[Box]) -> Array:
+        """Landmarks as /align answers them: faces that lie askew are seen again, upright."""
+        first = self.run(crops_of(images, rois))
+        points = in_images(first, rois)
+        better = [upright_roi(p) for p in points]
+        again = [i for i, roi in enumerate(rois) if askew(roi, better[i])]
+        if again:
+            closer = [better[i] for i in again]
+            second = self.run(crops_of([images[i] for i in again], closer))
+            pairs = zip(first.confidence[again], second.confidence, strict=True)
+            kept = np.array([believed(float(a), float(b)) for a, b in pairs])
+            points[np.array(again)[kept]] = in_images(second, closer)[kept]
+        return points
 
     def second_look(self, images: Images | list[Images], rois: list[Box]) -> Array:
         """Landmarks as of faces that are tracked: seen again where they were found, upright."""
         found = self.landmarks(images, rois)
         return self.landmarks(images, [upright_roi(points) for points in found])
+
+
+def crops_of(images: Images | list[Images], rois: list[Box]) -> Images:
+    """(N, 112, 112, 3), one ROI an image."""
+    return np.stack([crop(i, r) for i, r in zip(images, rois, strict=True)])
 
 
 def in_images(found: Predictions, rois: list[Box]) -> Array:

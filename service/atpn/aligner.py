@@ -26,6 +26,7 @@ from atpn.geometry import (
 )
 from atpn.images import Picture, decode_picture
 from atpn.inference import Engine
+from atpn.second_look import askew, believed
 
 
 @dataclass(frozen=True)
@@ -81,24 +82,9 @@ class Aligned:
     timings: Timings
 
 
-#: A face is looked at again where the ROI overlaps the one its landmarks lead to by less than
-#: this, or is turned from it by more (radians). On the validation faces in ROIs as imprecise as
-#: a detector's that is 43 % of them, and NME falls from 4.20 to 4.08 %; on WFLW's, 4.71 to 4.36.
-ASKEW_IOU, ASKEW_ANGLE = 0.8, np.radians(8)
-#: A second look that is less sure of the face by more than this is not believed.
-DOUBT = 0.2
-
-
 #: A photograph is first decoded at no less than this times the detector's longest side: faces that
 #: fill a tenth of it then need no second decoding.
 LEAST_SEARCHED = 2
-
-
-def askew(face: Face) -> bool:
-    """Whether the network saw the face far from where tracking would have shown it."""
-    better = face.next_roi
-    turn = np.angle(np.exp(1j * (better.angle - face.roi.angle)))
-    return better.iou(face.roi) < ASKEW_IOU or bool(abs(turn) > ASKEW_ANGLE)
 
 
 def predict(engine: Engine) -> Callable[[list[Image]], list[Prediction]]:
@@ -188,7 +174,7 @@ class Aligner:
     ) -> Aligned:
         """As `align`, and a second look at each face that was askew in its ROI."""
         first = await self.align(prepared, timeout_s, priority)
-        again = [i for i, face in enumerate(first.faces) if askew(face)]
+        again = [i for i, face in enumerate(first.faces) if askew(face.roi, face.next_roi)]
         if not again:
             return first
         rois = [first.faces[i].next_roi for i in again]
@@ -196,7 +182,7 @@ class Aligner:
         second = await self.align(closer, timeout_s, priority)
         faces = list(first.faces)
         for i, face in zip(again, second.faces, strict=True):
-            if face.confidence >= faces[i].confidence - DOUBT:
+            if believed(faces[i].confidence, face.confidence):
                 faces[i] = face
         return Aligned(faces, first.timings + second.timings)
 
