@@ -148,3 +148,14 @@ def test_workers_share_a_port_add_up_their_metrics_and_end_together(astronaut_jp
         assert metric(server.url, name) == 8  # counters never go back
         assert server.stop() == 0
         assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_workers_end_when_their_parent_is_killed() -> None:
+    with running(workers="2") as server:
+        pids = children(server.process.pid)
+        assert len(pids) == 2
+        server.kill()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

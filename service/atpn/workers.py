@@ -67,7 +67,7 @@ class Workers:
         return 1 if self._died > 2 * self._settings.workers else 0
 
     def _start(self) -> SpawnProcess:
-        process = self._spawn.Process(target=server.serve, args=(self._settings, self._listener))
+        process = self._spawn.Process(target=work, args=(self._settings, self._listener))
         process.start()
         return process
 
@@ -101,6 +101,21 @@ class Workers:
                     process.terminate()
         if not again:
             log.info("signal %d: draining %d workers", sign, len(self._running))
+
+
+def work(settings: Settings, listener: socket.socket) -> None:
+    """Serve in a worker process; drain when the parent is gone, for nobody else would say so."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("a worker is started by a parent process")
+
+    def watch() -> None:
+        parent.join()
+        log.error("the parent process is gone: draining")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+    server.serve(settings, listener)
 
 
 def serve(settings: Settings) -> int:
