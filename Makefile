@@ -38,7 +38,7 @@ measure: $(VENV)/.cpu,test
 JEMALLOC := $(shell ldconfig -p 2>/dev/null | grep -m1 -o 'libjemalloc\.so\.2' | head -1)
 train: $(VENV)/.cpu,train
 	LD_PRELOAD=$(JEMALLOC) MALLOC_CONF=thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1 \
-	$(BIN)/python -m atpn_training.train --data $(DATA) --out $(RUN)
+	$(BIN)/python -m atpn_training.train --data $(DATA) --out $(RUN) --profiles 2000
 
 export: $(VENV)/.cpu,train
 	$(BIN)/python -m atpn_training.export --weights $(RUN)/pose.done.pt

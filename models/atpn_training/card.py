@@ -14,8 +14,10 @@ ALIGNMENT = {
     "teacher_second_look": "the same, all seen again from the upright ROI that this gives",
     "lfpw_hand": "LFPW hand labels, mapped points 17-67",
     "lfpw_second_look": "LFPW hand labels, seen again upright",
+    "lfpw_teacher": "LFPW hand labels, the teacher's own points",
     "infanface_hand": "InfAnFace hand labels (infants), mapped points 17-67",
     "infanface_second_look": "InfAnFace hand labels, seen again upright",
+    "infanface_teacher": "InfAnFace hand labels, the teacher's own points",
 }
 POSE = {"mesh": "face mesh", "pointing04": "Pointing'04 (steps of 15°; no roll)"}
 

@@ -39,6 +39,7 @@ from atpn_training.plots import plot_ced, plot_clip, plot_pose_bins, plot_precis
 from atpn_training.served import Model, detected, jittered, shipped_detector
 from atpn_training.validate import Validation
 
+COMMAND = "python -m atpn_training.evaluate --data DATA --clips CLIPS --write"
 DEFAULT = "atpn"  # the model whose curves are drawn
 FIGURES = ARTIFACTS.parent / "figures"
 ZOOM = 2  # the detector sees the stored crops enlarged: faces of about 190 px
@@ -84,11 +85,13 @@ def alignment(model: Model, detector: Detector, validation: Validation) -> dict[
     boxes = [detected(detector, image, roi, ZOOM) for image, roi in pairs]
     seen = np.array([box is not None for box in boxes])
     images, found = faces.images[seen], [b for b in boxes if b is not None]
-    tests["teacher_detector_roi"] = errors_98(model.landmarks(images, found), faces.teacher[seen])
-    tests["teacher_photograph"] = errors_98(
-        model.as_photographs(images, found), faces.teacher[seen]
-    )
-    tests["teacher_second_look"] = errors_98(model.second_look(images, found), faces.teacher[seen])
+    looks = {
+        "detector_roi": model.landmarks,
+        "photograph": model.as_photographs,
+        "second_look": model.second_look,
+    }
+    for name, look in looks.items():
+        tests[f"teacher_{name}"] = errors_98(look(images, found), faces.teacher[seen])
     for source in HAND_LABELLED:
         rows = (faces.source == source) & np.isfinite(faces.hand68).all((1, 2))
         if rows.any():
@@ -97,6 +100,7 @@ def alignment(model: Model, detector: Detector, validation: Validation) -> dict[
             tests[f"{source}_hand"] = errors_inner(model.landmarks(own, around), hand)
             again = model.second_look(own, around)
             tests[f"{source}_second_look"] = errors_inner(again, hand)
+            tests[f"{source}_teacher"] = errors_inner(faces.teacher[rows], hand)
     return tests
 
 
@@ -178,12 +182,12 @@ def clip_figures(clip: Clip) -> Figures:
     return {**figures, **lingering(clip.steps, present), "frames": len(clip.steps)}
 
 
-def summarise(results: Results) -> Figures:
-    """The figures as they are kept with the model."""
+def summarise(results: Results, model: str = DEFAULT) -> Figures:
+    """The figures as they are kept with the model of that name."""
     found, target = results.pointing.found, results.pointing.target
     figures: Figures = {
         "split": "validation; without pointing04 where it is not named",
-        "command": "python -m atpn_training.evaluate --data DATA --clips CLIPS --write",
+        "command": COMMAND + ("" if model == DEFAULT else f" --model models/artifacts/{model}/1"),
         "alignment": {
             **{name: alignment_figures(errors) for name, errors in results.alignment.items()},
             "by_source": {k: alignment_figures(v) for k, v in results.by_source.items()},
@@ -240,11 +244,11 @@ def main() -> int:
     args = parser.parse_args()
     cv2.setNumThreads(1)  # small images: handing them to threads costs more than it gains
     results = measure(args.data, args.clips, args.model, args.negatives)
-    figures = summarise(results)
+    name = args.model.resolve().parent.name
+    figures = summarise(results, name)
     print(json.dumps(figures, indent=2))
     if args.write:
         write_metadata(args.model, {**read_metadata(args.model), "figures": figures})
-        name = args.model.resolve().parent.name
         replace_file(CARD, with_table(CARD.read_text(), name, figures_table(figures)).encode())
     if args.plots or (args.write and name == DEFAULT):
         draw(results, args.plots or FIGURES)

@@ -115,7 +115,8 @@ class Prepared:
 
 #: Width and height of an image to the ROIs to look at.
 Known = Callable[[int, int], list[Box]]
-Find = Callable[[Picture], list[Box]]
+#: What the detector found to what of it is to be looked at.
+Choose = Callable[[list[Box]], list[Box]]
 
 
 class Aligner:
@@ -136,13 +137,6 @@ class Aligner:
         self._threads = threads
         self._max_pixels = max_pixels
 
-    def detect(self, picture: Picture) -> list[Box]:
-        """ROIs of the faces that the detector finds, best first (blocking)."""
-        return [
-            roi_from_detection(found.box.scaled(picture.reduction))
-            for found in self._detector.detect(picture.pixels)
-        ]
-
     async def prepare(self, data: bytes, known: Known, whole: bool = False) -> Prepared:
         """Decode ``data`` and cut out the ROIs that are ``known``, in one hop to a thread.
 
@@ -158,9 +152,13 @@ class Aligner:
         """
         return await self._in_thread(self._searched, data, max_faces, whole)
 
-    async def look_again(self, picture: Picture, find: Find) -> Prepared:
+    async def look_again(self, picture: Picture, rois: list[Box]) -> Prepared:
         """Cut further ROIs out of a decoded image."""
-        return await self._in_thread(cut, picture, find)
+        return await self._in_thread(cut, picture, rois)
+
+    async def search_again(self, picture: Picture, choose: Choose) -> Prepared:
+        """Cut what ``choose`` leaves of the detector's finds out of a decoded image."""
+        return await self._in_thread(self._searched_again, picture, choose)
 
     async def align(self, prepared: Prepared, timeout_s: float, priority: Priority) -> Aligned:
         """One face per ROI, in order; raises what `Batcher.submit` raises."""
@@ -178,7 +176,7 @@ class Aligner:
         if not again:
             return first
         rois = [first.faces[i].next_roi for i in again]
-        closer = await self.look_again(prepared.picture, lambda _: rois)
+        closer = await self.look_again(prepared.picture, rois)
         second = await self.align(closer, timeout_s, priority)
         faces = list(first.faces)
         for i, face in zip(again, second.faces, strict=True):
@@ -198,7 +196,7 @@ class Aligner:
 
         picture = decode_picture(data, self._max_pixels, reducible)
         decoded = time.monotonic()
-        return replace(cut(picture, lambda _: rois), decode_s=decoded - started)
+        return replace(cut(picture, rois), decode_s=decoded - started)
 
     def _searched(self, data: bytes, max_faces: int, whole: bool) -> Prepared:
         started = time.monotonic()
@@ -207,13 +205,23 @@ class Aligner:
             data, self._max_pixels, lambda width, height: 1 if whole else max(width, height) / side
         )
         decoded = time.monotonic()
-        rois = self.detect(picture)[:max_faces]
-        found = time.monotonic()
+        prepared = self._searched_again(picture, lambda rois: rois[:max_faces])
+        rois = prepared.rois
         if rois and picture.reduction > most_reduction(rois):  # a face is small: decode again
+            again = time.monotonic()
             picture = decode_picture(data, self._max_pixels, lambda *_: most_reduction(rois))
-        again = time.monotonic() - found
-        prepared = cut(picture, lambda _: rois)
-        return replace(prepared, decode_s=decoded - started + again, find_s=found - decoded)
+            decoded += time.monotonic() - again
+            prepared = replace(cut(picture, rois), find_s=prepared.find_s)
+        return replace(prepared, decode_s=decoded - started)
+
+    def _searched_again(self, picture: Picture, choose: Choose) -> Prepared:
+        started = time.monotonic()
+        found = [
+            roi_from_detection(detection.box.scaled(picture.reduction))
+            for detection in self._detector.detect(picture.pixels)  # best first
+        ]
+        rois, ended = choose(found), time.monotonic()
+        return replace(cut(picture, rois), find_s=ended - started)
 
     async def _in_thread(self, work: Callable[..., Prepared], *args: object) -> Prepared:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
@@ -224,12 +232,9 @@ def most_reduction(rois: list[Box]) -> float:
     return min(min(roi.width, roi.height) for roi in rois) / CROP_SIZE
 
 
-def cut(picture: Picture, find: Find) -> Prepared:
-    """The crops of the ROIs that ``find`` names."""
-    started = time.monotonic()
-    rois = find(picture)
-    found = time.monotonic()
-    return Prepared(picture, rois, [picture.crop(roi) for roi in rois], find_s=found - started)
+def cut(picture: Picture, rois: list[Box]) -> Prepared:
+    """The crops of the ROIs."""
+    return Prepared(picture, rois, [picture.crop(roi) for roi in rois])
 
 
 def faces_of(rois: list[Box], done: list[Done[Prediction]]) -> Aligned:

@@ -5,6 +5,7 @@ files there, and whichever is scraped adds them up.
 """
 
 import os
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,47 +26,26 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        seconds = partial(Histogram, buckets=SECONDS, registry=registry)
         self.requests = Counter(
             "atpn_requests",
             "HTTP requests by route and status",
             ["route", "status"],
             registry=registry,
         )
-        self.request_seconds = Histogram(
-            "atpn_request_seconds",
-            "Time from request to answer",
-            ["route"],
-            buckets=SECONDS,
-            registry=registry,
+        self.request_seconds = seconds(
+            "atpn_request_seconds", "Time from request to answer", ["route"]
         )
         self.errors = Counter(
             "atpn_errors", "Errors answered, by stable code", ["code"], registry=registry
         )
         self.faces = Counter("atpn_faces", "Faces answered", ["route"], registry=registry)
-        self.decode_seconds = Histogram(
-            "atpn_decode_seconds",
-            "Time to check and decode one image or frame",
-            buckets=SECONDS,
-            registry=registry,
+        self.decode_seconds = seconds(
+            "atpn_decode_seconds", "Time to check and decode one image or frame"
         )
-        self.detect_seconds = Histogram(
-            "atpn_detect_seconds",
-            "Time of one run of the face detector",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.queue_seconds = Histogram(
-            "atpn_queue_seconds",
-            "Time a face waits for its batch",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.inference_seconds = Histogram(
-            "atpn_inference_seconds",
-            "Time of one run of the network",
-            buckets=SECONDS,
-            registry=registry,
-        )
+        self.detect_seconds = seconds("atpn_detect_seconds", "Time of one run of the face detector")
+        self.queue_seconds = seconds("atpn_queue_seconds", "Time a face waits for its batch")
+        self.inference_seconds = seconds("atpn_inference_seconds", "Time of one run of the network")
         self.batch_faces = Histogram(
             "atpn_batch_faces",
             "Faces in one run of the network",
@@ -93,11 +73,8 @@ class Metrics:
         self.frames = Counter(
             "atpn_frames", "Frames of streams by outcome", ["state"], registry=registry
         )
-        self.frame_seconds = Histogram(
-            "atpn_frame_seconds",
-            "Time from a frame's arrival to its answer",
-            buckets=SECONDS,
-            registry=registry,
+        self.frame_seconds = seconds(
+            "atpn_frame_seconds", "Time from a frame's arrival to its answer"
         )
         self.dropped_frames = Counter(
             "atpn_dropped_frames", "Frames replaced by newer ones", registry=registry

@@ -182,7 +182,7 @@ class Stream:
     ) -> tuple[State, dict[int, Face], Timings]:
         """Look for tracks that this frame's ROIs do not show in the ROIs of their ladders."""
         ladders = [tracking.ladder(track) for track in lost]
-        prepared = await self._core.aligner.look_again(picture, lambda _: list(chain(*ladders)))
+        prepared = await self._core.aligner.look_again(picture, list(chain(*ladders)))
         aligned = await self._align(prepared, deadline)
         seen, again = iter(aligned.faces), {}
         for track, rungs in zip(lost, ladders, strict=True):
@@ -200,11 +200,9 @@ class Stream:
         self, picture: Picture, state: State, deadline: float
     ) -> tuple[Prepared, Aligned]:
         core = self._core
-
-        def find(picture: Picture) -> list[Box]:
-            return tracking.unclaimed(state, core.aligner.detect(picture), self.rules)
-
-        prepared = await core.aligner.look_again(picture, find)
+        prepared = await core.aligner.search_again(
+            picture, lambda rois: tracking.unclaimed(state, rois, self.rules)
+        )
         core.metrics.detected("/track", prepared.find_s)
         return prepared, await self._align(prepared, deadline)
 

@@ -1,4 +1,4 @@
-"""Starts other people's Open Inference Protocol servers with our network, as processes."""
+"""Starts another Open Inference Protocol server with our network, as a process."""
 
 import json
 import os
@@ -16,8 +16,11 @@ START_S = 120
 HERE = Path(__file__).parent
 
 
-class Peer:
-    """A server on loopback ports that stay the same when it is started again."""
+class MLServer:
+    """Seldon's MLServer with a runtime of our own: tensors as JSON numbers only.
+
+    Its ports stay the same when it is started again.
+    """
 
     def __init__(self, python: str, folder: Path) -> None:
         """``python`` is the interpreter that has its package; files go to ``folder``."""
@@ -29,10 +32,6 @@ class Peer:
         self.model = find_model(shipped_models(), "atpn").path.resolve()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def command(self) -> list[str]:
-        """What starts it; its files are written here."""
-        raise NotImplementedError
-
     def start(self) -> None:
         """Start it and wait until the model answers."""
         names = ("LD_PRELOAD", "PYTHONPATH")
@@ -40,7 +39,7 @@ class Peer:
         environment |= {"PYTHONPATH": str(HERE)}
         with (self.folder / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(),
+                self._command(),
                 cwd=self.folder,
                 env=environment,
                 stdout=log,
@@ -70,12 +69,8 @@ class Peer:
             return False
         return answer.status_code == httpx.codes.OK
 
-
-class MLServer(Peer):
-    """Seldon's MLServer with a runtime of our own: tensors as JSON numbers only."""
-
-    def command(self) -> list[str]:
-        """Its settings are files in a folder."""
+    def _command(self) -> list[str]:
+        """What starts it; its settings are files in the folder."""
         settings = {
             "host": "127.0.0.1",
             "http_port": self.port,

@@ -15,11 +15,8 @@ from atpn import Client
 from atpn.geometry import Image
 from atpn.inference import FaceNetwork, find_model, shipped_models
 from atpn.remote import RemoteNetwork, request_in_bytes, request_in_numbers
-from tests.conformance.peers import HERE, MLServer, Peer
+from tests.conformance.peers import HERE, MLServer
 from tests.server import Server, running
-
-MLSERVER = os.environ.get("PYTHON_OF_MLSERVER", "")
-KSERVE = os.environ.get("PYTHON_OF_KSERVE", "")
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -27,42 +24,32 @@ CROPS = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3)).astype(np.ui
 CLOSE = 1e-4  # in units of the crop's side; radians
 
 
-def needs(variable: str, package: str) -> pytest.MarkDecorator:
-    """Skip where ``variable`` does not name an interpreter."""
-    return pytest.mark.skipif(
-        not os.environ.get(variable),
-        reason=f"{variable} does not name a Python that has {package}",
-    )
+def needed(variable: str, package: str) -> str:
+    """The interpreter that ``variable`` names; the test is skipped where it names none."""
+    python = os.environ.get(variable, "")
+    if not python:
+        pytest.skip(f"{variable} does not name a Python that has {package}")
+    return python
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(
-            (MLServer, MLSERVER), marks=needs("PYTHON_OF_MLSERVER", "mlserver and onnxruntime")
-        ),
-    ],
-    ids=["MLServer"],
-)
-def peer(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Peer]:
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLServer]:
     """Another server that runs the shipped network."""
-    kind, python = request.param
-    server: Peer = kind(python, tmp_path_factory.mktemp("peer"))
+    python = needed("PYTHON_OF_MLSERVER", "mlserver and onnxruntime")
+    server = MLServer(python, tmp_path_factory.mktemp("peer"))
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def front_end(peer: Peer) -> Iterator[Server]:
+def front_end(peer: MLServer) -> Iterator[Server]:
     """The service with its network on that server."""
     with running(engine=peer.engine, request_timeout_s="30") as server:
         yield server
 
 
-def test_the_network_answers_there_as_here(peer: Peer) -> None:
+def test_the_network_answers_there_as_here(peer: MLServer) -> None:
     local = FaceNetwork(find_model(shipped_models(), "atpn"))
     with closing(RemoteNetwork(peer.engine, "atpn", None, 30)) as remote:
         ours, theirs = local.run(CROPS), remote.run(CROPS)
@@ -71,7 +58,7 @@ def test_the_network_answers_there_as_here(peer: Peer) -> None:
     np.testing.assert_allclose(theirs.confidence, ours.confidence, atol=CLOSE)
 
 
-def test_crops_go_as_numbers_to_a_server_that_reads_no_bytes(peer: Peer) -> None:
+def test_crops_go_as_numbers_to_a_server_that_reads_no_bytes(peer: MLServer) -> None:
     in_bytes = post(peer, *request_in_bytes(CROPS)).status_code
     in_numbers = post(peer, *request_in_numbers(CROPS)).status_code
     with closing(RemoteNetwork(peer.engine, "atpn", None, 30)) as remote:
@@ -80,7 +67,7 @@ def test_crops_go_as_numbers_to_a_server_that_reads_no_bytes(peer: Peer) -> None
     assert in_numbers == 200
 
 
-def post(peer: Peer, body: bytes, headers: dict[str, str]) -> httpx.Response:
+def post(peer: MLServer, body: bytes, headers: dict[str, str]) -> httpx.Response:
     """Send an inference request."""
     url = f"{peer.url}/v2/models/atpn/infer"
     return httpx.post(url, content=body, headers=headers, timeout=30, trust_env=False)
@@ -109,7 +96,7 @@ def test_photographs_and_streams_are_answered_as_with_the_network_in_the_process
 
 
 def test_a_server_that_goes_away_is_a_503_and_is_found_again_when_it_returns(
-    peer: Peer, front_end: Server, astronaut_jpeg: bytes
+    peer: MLServer, front_end: Server, astronaut_jpeg: bytes
 ) -> None:
     def align() -> httpx.Response:
         return httpx.post(
@@ -132,14 +119,14 @@ def test_a_server_that_goes_away_is_a_503_and_is_found_again_when_it_returns(
     assert after.json()["faces"] == before.json()["faces"]
 
 
-@needs("PYTHON_OF_KSERVE", "kserve")
 @pytest.mark.parametrize("form", ["numbers", "bytes"])
 def test_kserves_client_reads_what_v2_answers(form: str, tmp_path: Path) -> None:
+    python = needed("PYTHON_OF_KSERVE", "kserve")
     crops, answer = tmp_path / "crops.npy", tmp_path / "answer.npz"
     np.save(crops, CROPS)
     with running() as server:
         subprocess.run(
-            [KSERVE, HERE / "kserve_client.py", server.url, form, crops, answer],
+            [python, HERE / "kserve_client.py", server.url, form, crops, answer],
             check=True,
             timeout=300,
             env={k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "LD_PRELOAD"}},
