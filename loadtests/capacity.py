@@ -30,8 +30,8 @@ class Figures:
     """What the plan rests on. CPU times are of one core of a 2.5 GHz Intel Xeon."""
 
     fps: float = 30.0
-    frame_cpu_ms: float = 10.2  # measured: --measure, one face, 640x480 JPEG, all of the service
-    network_cpu_ms: float = 4.65  # measured: 430 faces/s of the bare network on two cores
+    frame_cpu_ms: float = 11.8  # measured: --measure, one face, 640x480 JPEG, all of the service
+    network_cpu_ms: float = 3.7  # measured: 540 faces/s of the bare network on two cores
     frame_bytes: int = 62_000  # measured: the 640x480 JPEG of --measure
     answer_bytes: int = 2_000  # measured: 98 points and pose as JSON
     crop_bytes: int = 112 * 112 * 3  # what the network takes
