@@ -32,8 +32,10 @@ from atpn_training.data import (
     split_list,
 )
 from atpn_training.losses import alignment_loss, pose_loss, tracking_loss
+from atpn_training.muon import Muon, is_matrix
 from atpn_training.net import ATPN, VARIANTS, NetConfig
 from atpn_training.profiles import profiles
+from atpn_training.team import ALONE, Team, run_team
 from atpn_training.validate import Report, Validation
 
 STAGES = ("alignment", "tracking", "pose")
@@ -55,6 +57,7 @@ class Plan:
     fall: float = 0.7  # share of the steps during which the rate falls
     decay: float = 1e-4  # L2 penalty (decoupled, as in AdamW)
     average: float = 0.998  # of the weights that are shipped
+    orthogonal: bool = False  # Muon for the matrices, in place of AdamW
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step."""
@@ -63,7 +66,7 @@ class Plan:
 
 
 PLANS = {
-    "alignment": Plan(steps=8000, batch=64, rate=1.5e-3),
+    "alignment": Plan(steps=8000, batch=64, rate=1.5e-3, orthogonal=True),
     "tracking": Plan(steps=1500, batch=132, rate=2e-3, warmup=100, average=0.99),
     "pose": Plan(steps=1500, batch=128, rate=2e-3, warmup=100, average=0.99),
 }
@@ -120,44 +123,59 @@ def refresh_batch_norm(net: ATPN, stage: str, samples: list[Batch]) -> None:
     net.eval()
 
 
-def optimizer_of(net: ATPN, stage: str, plan: Plan) -> torch.optim.Optimizer:
-    """AdamW; weight decay on weights of convolutions and linear layers only."""
+def optimizers_of(net: ATPN, stage: str, plan: Plan) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices where the plan says so.
+
+    Weight decay is on weights of convolutions and linear layers only.
+    """
     parameters = [p for module in trained_part(net, stage) for p in module.parameters()]
+    matrices = [p for p in parameters if plan.orthogonal and is_matrix(p)]
+    taken = {id(p) for p in matrices}
+    others = [p for p in parameters if id(p) not in taken]
+    decay = plan.decay * 10
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": plan.decay * 10},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in others if p.dim() > 1], "weight_decay": decay},
+        {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.999), fused=True)
+    adam = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.999), fused=True)
+    return [adam, Muon(matrices, lr=plan.rate, weight_decay=decay)] if matrices else [adam]
 
 
 @dataclass
 class Checkpoint:
-    """What a stage needs to go on: both sets of weights, the optimiser and the step."""
+    """What a stage needs to go on: both sets of weights, the optimisers and the step."""
 
     path: Path
 
     def save(
-        self, step: int, net: ATPN, average: AveragedModel, optimizer: torch.optim.Optimizer
+        self,
+        step: int,
+        net: ATPN,
+        average: AveragedModel,
+        optimizers: list[torch.optim.Optimizer],
     ) -> None:
         """Write atomically, so that a killed run leaves the previous one."""
         state = {
             "step": step,
             "net": net.state_dict(),
             "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         }
         part = self.path.with_suffix(".part")
         torch.save(state, part)
         part.replace(self.path)
 
-    def load(self, net: ATPN, average: AveragedModel, optimizer: torch.optim.Optimizer) -> int:
+    def load(
+        self, net: ATPN, average: AveragedModel, optimizers: list[torch.optim.Optimizer]
+    ) -> int:
         """The step to go on from; 0 where nothing was saved."""
         if not self.path.exists():
             return 0
         state = torch.load(self.path, weights_only=True)
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         return int(state["step"])
 
 
@@ -193,8 +211,9 @@ def train_stage(
     seed: int,
     workers: int,
     every: int,
+    team: Team = ALONE,
 ) -> None:
-    """Train one stage and leave the averaged weights in ``net``."""
+    """Train one stage; in the process that leads, leave the averaged weights in ``net``."""
     freeze(net, stage)
     average = AveragedModel(
         net,
@@ -203,36 +222,52 @@ def train_stage(
         ),
         use_buffers=False,
     )
-    optimizer = optimizer_of(net, stage, plan)
+    optimizers = optimizers_of(net, stage, plan)
     checkpoint = Checkpoint(out / f"{stage}.pt")
-    first = checkpoint.load(net, average, optimizer)
+    first = checkpoint.load(net, average, optimizers)
     curve = Curve(out / "curve.csv")
     recent: list[Batch] = []
     running = 0.0
-    feed: Iterator[Batch] = iter(batches(draw, seed, first, plan.steps, workers))
-    progress = tqdm(range(first, plan.steps), initial=first, total=plan.steps, desc=stage)
+    own_seed = seed + 1000 * team.rank  # a team's processes draw different samples
+    feed: Iterator[Batch] = iter(batches(draw, own_seed, first, plan.steps, workers))
+    progress = tqdm(
+        range(first, plan.steps),
+        initial=first,
+        total=plan.steps,
+        desc=stage,
+        disable=not team.leads,
+    )
     for step in progress:
         freeze(net, stage)
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate_at(step)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate_at(step)
         batch = next(feed)
         loss = loss_of(net, stage, batch)
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 5.0)
-        optimizer.step()
+        learning = [p for p in net.parameters() if p.requires_grad]
+        team.average_gradients(learning)
+        nn.utils.clip_grad_norm_(learning, 5.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        if not team.leads:
+            continue
         if (step + 1) % AVERAGE_EVERY == 0 or step + 1 == plan.steps:
             average.update_parameters(net)
         running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
-        recent = [*recent[-15:], batch]
+        recent = [*recent[1 - 16 * team.size :], batch]
         progress.set_postfix(loss=f"{running:.4f}", rate=f"{plan.rate_at(step):.1e}")
         if (step + 1) % every == 0 or step + 1 == plan.steps:
-            checkpoint.save(step + 1, net, average, optimizer)
+            checkpoint.save(step + 1, net, average, optimizers)
             averaged = cast(ATPN, average.module)
             refresh_batch_norm(averaged, stage, recent)
             report = validate(averaged)
             curve.add(stage, step + 1, running, report)
             progress.write(f"{stage} {step + 1}: loss {running:.4f}, {report}")
+    if not team.leads:
+        return
     if not recent:  # resumed at the end: the statistics come from fresh batches
         recent = [draw(np.random.default_rng([seed, plan.steps + k])) for k in range(16)]
     net.load_state_dict(average.module.state_dict())
@@ -290,6 +325,7 @@ class Run:
     seed: int = 0
     workers: int = 1
     every: int = 500  # steps between validations
+    team: Team = ALONE
 
     def finished(self, stage: str) -> Path:
         """Where a finished stage's weights are."""
@@ -320,14 +356,18 @@ class Run:
             net,
             stage,
             plan,
-            partial(self.material.draws[stage], size=plan.batch),
+            partial(self.material.draws[stage], size=self.team.share(plan.batch)),
             self.material.validations[stage],
             self.out,
             self.seed * 10 + STAGES.index(stage),
             self.workers,
             self.every,
+            self.team,
         )
-        torch.save(net.state_dict(), done)
+        if self.team.leads:
+            torch.save(net.state_dict(), done)
+        self.team.wait()
+        net.load_state_dict(torch.load(done, weights_only=True))
         print(f"{stage}: {time.monotonic() - started:.0f} s, weights in {done}")
 
 
@@ -346,6 +386,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--profiles", type=int, default=0, help="made for the pose stage (2000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="that share each batch")
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
     return parser.parse_args()
 
@@ -356,7 +397,12 @@ def main() -> None:
     cv2.setNumThreads(1)
     turned = args.profiles if args.stage in ("pose", "all") else 0
     material = Material.load(args.data, args.open_only, turned)
-    run = Run(args.out, material, args.seed, args.workers, args.every)
+    run_team(args.processes, partial(train, args, material))
+
+
+def train(args: argparse.Namespace, material: Material, team: Team) -> None:
+    """The stages that the command line asks for, as one process of a team."""
+    run = Run(args.out, material, args.seed, args.workers, args.every, team)
     net = run.new_net(args.variant)
     if args.init is not None:
         net.load_state_dict(torch.load(args.init, weights_only=True))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from atpn.geometry import Box, Image, crop, crop_to_image, square
 from atpn.inference import FaceNetwork, find_model, shipped_models
 from atpn.landmarks import to_68
-from atpn_training.batches import Sampler
+from atpn_training.batches import Batch, Sampler
 from atpn_training.data import STORED, Faces, Scene
 from atpn_training.net import ATPN, NetConfig
 
@@ -25,6 +25,17 @@ def tiny_net(seed: int = 0) -> ATPN:
     torch.manual_seed(seed)
     cfg = NetConfig(stem=8, channels=(8, 12, 16), fpn=(8, 8, 16), vector=16, head=(8, 12))
     return ATPN(cfg)
+
+
+def noise_batch(rng: np.random.Generator) -> Batch:
+    """A batch that serves every stage."""
+    return {
+        "image": torch.from_numpy(rng.uniform(0, 255, (4, 3, 112, 112)).astype(np.float32)),
+        "points": torch.from_numpy(rng.uniform(0.2, 0.8, (4, 98, 2)).astype(np.float32)),
+        "weight": torch.ones(4),
+        "euler": torch.from_numpy(rng.normal(0, 0.3, (4, 3)).astype(np.float32)),
+        "face": torch.tensor([1, 0, 0, 0]),
+    }
 
 
 def shake_batch_norm(net: torch.nn.Module, seed: int = 1) -> None:

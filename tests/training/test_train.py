@@ -5,28 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.random import Generator
 
-from atpn_training.batches import Batch
 from atpn_training.net import ATPN
-from atpn_training.train import Plan, freeze, loss_of, mean_shape, optimizer_of, train_stage
+from atpn_training.train import Plan, freeze, loss_of, mean_shape, optimizers_of, train_stage
 from atpn_training.validate import Report
-from tests.training.synthetic import made_up_faces, tiny_net
+from tests.training.synthetic import made_up_faces, noise_batch, tiny_net
 
 STEPS = 20
 KILLED_AT = 4  # at least 16 steps before the end: the statistics come from the last 16 batches
 PARTS = {"alignment": {"backbone", "alignment"}, "tracking": {"tracking"}, "pose": {"pose"}}
-
-
-def noise_batch(rng: Generator) -> Batch:
-    """A batch that serves every stage."""
-    return {
-        "image": torch.from_numpy(rng.uniform(0, 255, (4, 3, 112, 112)).astype(np.float32)),
-        "points": torch.from_numpy(rng.uniform(0.2, 0.8, (4, 98, 2)).astype(np.float32)),
-        "weight": torch.ones(4),
-        "euler": torch.from_numpy(rng.normal(0, 0.3, (4, 3)).astype(np.float32)),
-        "face": torch.tensor([1, 0, 0, 0]),
-    }
 
 
 @pytest.mark.parametrize("stage", PARTS)
@@ -35,10 +22,11 @@ def test_a_step_changes_the_stages_parts_only(stage: str) -> None:
     net = tiny_net()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     freeze(net, stage)
-    optimizer = optimizer_of(net, stage, Plan(steps=2, batch=4, rate=1e-2))
+    optimizers = optimizers_of(net, stage, Plan(steps=2, batch=4, rate=1e-2, orthogonal=True))
     loss = loss_of(net, stage, noise_batch(np.random.default_rng(0)))
     torch.autograd.backward(loss)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     changed = {name for name, v in net.state_dict().items() if not torch.equal(v, before[name])}
     assert {name.split(".")[0] for name in changed} == PARTS[stage]
     assert any(name.endswith("running_mean") for name in changed)
@@ -60,7 +48,7 @@ def train(net: ATPN, out: Path, stage: str, kill_at: int | None = None) -> None:
         return Report()
 
     out.mkdir(exist_ok=True)
-    plan = Plan(steps=STEPS, batch=4, rate=1e-3, warmup=3)
+    plan = Plan(steps=STEPS, batch=4, rate=1e-3, warmup=3, orthogonal=True)
     train_stage(net, stage, plan, noise_batch, validate, out, seed=3, workers=0, every=4)
 
 
