@@ -22,6 +22,7 @@ from atpn.cli import main
 from atpn.cli.inputs import Unreadable, image_files
 from atpn.cli.plot import broken
 from atpn.cli.video import Sequence, VideoFile, Webcam, sources
+from atpn.smoothing import OneEuro
 from tests import clips
 from tests.server import Server, running
 
@@ -325,6 +326,23 @@ def test_the_csv_of_a_video_has_a_row_a_face_of_each_frame(
     assert rows[0]["state"] == "detected"
     assert "p67_y" in rows[0]
     assert "p68_x" not in rows[0]
+
+
+def test_smoothed_landmarks_go_by_the_videos_own_time(
+    run: Run, remote: list[str], video: Path
+) -> None:
+    """However long a frame took; all else in the answer stays as it is."""
+    raw = objects(run("track", video, "--json", *remote)[1])
+    smooth = objects(run("track", video, "--json", "--smooth", *remote)[1])
+    filtered, moved = OneEuro(), 0.0
+    for one, other in zip(raw, smooth, strict=True):
+        before, after = one["faces"][0].pop("landmarks"), other["faces"][0].pop("landmarks")
+        x0, _, x1, _ = one["faces"][0]["roi"]
+        expected = filtered(np.array(before, np.float32), x1 - x0, one["time_s"])
+        np.testing.assert_allclose(after, expected, atol=0.006)
+        assert one["faces"] == other["faces"]
+        moved = max(moved, float(np.abs(np.subtract(before, after)).max()))
+    assert moved > 0.1
 
 
 def test_what_is_no_video_is_named_and_the_others_are_tracked(

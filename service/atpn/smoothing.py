@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from atpn.geometry import Array
+from atpn.landmarks import Array
 
 MIN_CUTOFF = 1.5  # Hz, of a face at rest
 BETA = 8.0  # Hz more for each face width a second
@@ -22,7 +22,7 @@ def _share(cutoff: Array | float, gap_s: float) -> Array | float:
 
 
 class OneEuro:
-    """The filter of one face's (98, 2) landmarks; ``size`` makes it independent of scale."""
+    """The filter of one face's (N, 2) landmarks; ``size`` makes it independent of scale."""
 
     def __init__(self) -> None:
         self._at = -math.inf
@@ -30,7 +30,7 @@ class OneEuro:
         self._speed: Array | None = None
 
     def __call__(self, points: Array, size: float, at_s: float) -> Array:
-        """The smoothed landmarks (98, 2) at time ``at_s``; ``size`` is the face's in pixels."""
+        """The smoothed landmarks (N, 2) at time ``at_s``; ``size`` is the face's in pixels."""
         gap_s = at_s - self._at
         if self._value is None or self._speed is None or not 0 < gap_s <= LONGEST_GAP_S:
             self._at, self._value, self._speed = at_s, points, np.zeros_like(points)

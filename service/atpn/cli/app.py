@@ -19,7 +19,7 @@ from atpn.cli.output import Csv, FaceTable, JsonLines, Sink, TrackTable, screen
 from atpn.cli.plot import Plot
 from atpn.cli.report import Report, Stopped
 from atpn.cli.video import Drawings, Recording, sources
-from atpn.cli.work import WithoutLandmarks, follow_all, look_at_all
+from atpn.cli.work import Smoothed, WithoutLandmarks, follow_all, look_at_all
 from atpn.client import ClientError
 from atpn.client.protocol import Follow
 from atpn.client.requests import Wanted
@@ -159,6 +159,9 @@ def track(
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="at most so many of each")] = None,
     points: Points = 98,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="landmarks with their jitter filtered out")
+    ] = False,
     max_faces: MaxFaces = None,
     min_confidence: MinConfidence = None,
     as_json: AsJson = False,
@@ -179,6 +182,7 @@ def track(
         sinks += [Plot(plot)] if plot else []
         sinks += [recording(out)] if out else []
         follow = Follow(points, True, max_faces, min_confidence)
+        sinks = [Smoothed(sinks)] if smooth else sinks
         follow_all(opening, found, follow, frames, sinks, report)
     raise typer.Exit(report.exit_code)
 

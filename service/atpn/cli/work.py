@@ -16,6 +16,7 @@ from atpn.client import ClientError, Frame, Result
 from atpn.client.pictures import Picture
 from atpn.client.protocol import Follow
 from atpn.client.requests import Wanted
+from atpn.smoothing import OneEuro
 
 
 class WithoutLandmarks(Sink):
@@ -37,6 +38,36 @@ class WithoutLandmarks(Sink):
     def close(self) -> None:
         """See `Sink.close`."""
         self._sink.close()
+
+
+class Smoothed(Sink):
+    """Passes on landmarks with their jitter filtered out, by the time of the video itself."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+        self._filters: dict[tuple[str, int], OneEuro] = {}
+
+    def add(self, entry: Entry) -> None:
+        """See `Sink.add`; a frame that failed changes nothing, a face that is gone is forgotten."""
+        if entry.result.error is None and entry.time_s is not None:
+            entry = replace(entry, result=self._smoothed(entry.name, entry.result, entry.time_s))
+        for sink in self._sinks:
+            sink.add(entry)
+
+    def _smoothed(self, name: str, result: Result, time_s: float) -> Result:
+        known, self._filters = self._filters, {}
+        faces = []
+        for face in result.faces:
+            key = name, face.track_id
+            smooth = self._filters[key] = known.get(key) or OneEuro()
+            points = smooth(face.landmarks, face.roi.width, time_s)
+            faces.append({**face.answer, "landmarks": points.astype(float).round(2).tolist()})
+        return replace(result, answer={**result.answer, "faces": faces})
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        for sink in self._sinks:
+            sink.close()
 
 
 def look_at_all(
