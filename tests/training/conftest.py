@@ -1,5 +1,18 @@
 """Small networks train faster on one thread, far faster where other work shares the cores."""
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 
+from atpn_training import train
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_samples() -> Iterator[None]:
+    """Batch-norm statistics of tests come from few crops."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "MEASURED_ON", 32)
+        yield

@@ -9,10 +9,10 @@ import torch
 from atpn_training.net import ATPN
 from atpn_training.train import Plan, freeze, loss_of, mean_shape, optimizers_of, train_stage
 from atpn_training.validate import Report
-from tests.training.synthetic import made_up_faces, noise_batch, tiny_net
+from tests.training.synthetic import made_up_faces, noise_batch, shake_batch_norm, tiny_net
 
 STEPS = 20
-KILLED_AT = 4  # at least 16 steps before the end: the statistics come from the last 16 batches
+KILLED_AT = 4
 PARTS = {"alignment": {"backbone", "alignment"}, "tracking": {"tracking"}, "pose": {"pose"}}
 
 
@@ -63,6 +63,35 @@ def test_a_killed_run_ends_like_one_that_was_not(stage: str, tmp_path: Path) -> 
     expected, found = whole.state_dict(), resumed.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_settled_batch_norms_keep_their_statistics(tmp_path: Path) -> None:
+    """The weights learn on; what is validated and left is normalised by the old statistics."""
+    net = tiny_net()
+    shake_batch_norm(net)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def validate(averaged: ATPN) -> Report:
+        for name, value in averaged.named_buffers():
+            torch.testing.assert_close(value, before[name], msg=name)
+        return Report()
+
+    plan = Plan(steps=3, batch=4, rate=1e-3, warmup=1, settled=True)
+    for _ in range(2):  # the second finds the run at its end
+        train_stage(net, "alignment", plan, noise_batch, validate, tmp_path, 3, 0, every=2)
+        validate(net)
+        learned = {n for n, v in net.named_parameters() if not torch.equal(v, before[n])}
+        assert {name.split(".")[0] for name in learned} == PARTS["alignment"]
+
+
+def test_a_run_that_had_ended_gives_the_same_network_again(tmp_path: Path) -> None:
+    """Its statistics come from samples that depend on nothing but seed and steps."""
+    first, again = tiny_net(), tiny_net()
+    for net in (first, again):
+        train(net, tmp_path, "alignment")
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, msg=name)
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 1 + STEPS // 4
 
 
 def test_the_log_has_a_row_a_validation(tmp_path: Path) -> None:
