@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atpn.smoothing import LONGEST_GAP_S, OneEuro
+from atpn.smoothing import LONGEST_GAP_S, OneEuro, Smoother
 
 Points = NDArray[Any]
 RNG = np.random.default_rng(5)
@@ -42,3 +42,14 @@ def test_after_a_long_gap_or_a_clock_that_went_back_it_starts_afresh(gap_s: floa
     smooth = OneEuro()
     smooth(SHAPE, 100, 10.0)
     np.testing.assert_array_equal(smooth(SHAPE + 50, 100, 10.0 + gap_s), SHAPE + 50)
+
+
+def test_a_face_that_was_gone_starts_afresh_and_the_others_go_on() -> None:
+    smoother, alone = Smoother(), OneEuro()
+    smoother([("a", SHAPE, 100), ("b", SHAPE, 100)], 0.0)
+    smoother([("b", SHAPE + 5, 100)], 0.03)
+    back, stayed = smoother([("a", SHAPE + 9, 100), ("b", SHAPE + 9, 100)], 0.06)
+    np.testing.assert_array_equal(back, SHAPE + 9)
+    expected = [alone(SHAPE + d, 100, t) for d, t in ((0, 0.0), (5, 0.03), (9, 0.06))][-1]
+    np.testing.assert_array_equal(stayed, expected)
+    assert np.abs(stayed - back).mean() > 0.1

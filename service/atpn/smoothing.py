@@ -4,6 +4,7 @@ Still faces stop trembling, fast ones are hardly delayed: the cut-off frequency 
 """
 
 import math
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 
@@ -42,3 +43,19 @@ class OneEuro:
         self._value = (self._value + share * (points - self._value)).astype(np.float32)
         self._at = at_s
         return self._value
+
+
+class Smoother:
+    """The filters of all faces in view; of those that are gone nothing is kept."""
+
+    def __init__(self) -> None:
+        self._filters: dict[Hashable, OneEuro] = {}  # of the faces in the last frame
+
+    def __call__(self, faces: Iterable[tuple[Hashable, Array, float]], at_s: float) -> list[Array]:
+        """The smoothed landmarks of one frame's faces: (who it is, (N, 2) landmarks, size)."""
+        known, self._filters = self._filters, {}
+        smoothed = []
+        for key, points, size in faces:
+            one = self._filters[key] = known.get(key) or OneEuro()
+            smoothed.append(one(points, size, at_s))
+        return smoothed

@@ -32,7 +32,7 @@ from atpn.errors import (
     Unauthorized,
 )
 from atpn.schemas import Payload, box_payload, face_payload, milliseconds, points_payload
-from atpn.smoothing import OneEuro
+from atpn.smoothing import Smoother
 from atpn.stream import FrameResult, Stream, rules_of
 
 log = logging.getLogger("atpn.track")
@@ -143,7 +143,7 @@ class Connection:
         self._socket = socket
         self._core = core
         self._encode = encode
-        self._filters: dict[int, OneEuro] = {}  # by track id, of the faces in the last frame
+        self._smoother = Smoother()
         self._view = View()
         self._mailbox = Mailbox()
         self._arrived = asyncio.Event()
@@ -295,13 +295,10 @@ class Connection:
             self._core.metrics.frame_seconds.observe(time.monotonic() - mail.arrived_s)
 
     def _smooth(self, result: FrameResult, payload: Payload) -> None:
-        """Add ``smoothed`` to each face, and forget the filters of faces that are gone."""
-        now = time.monotonic()
-        known, self._filters = self._filters, {}
-        for (tracked, face), fields in zip(result.faces, payload["faces"], strict=True):
-            smooth = known.get(tracked.track_id) or OneEuro()
-            self._filters[tracked.track_id] = smooth
-            points = smooth(face.landmarks, face.roi.width, now)
+        """Add ``smoothed`` to each face."""
+        seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
+        smoothed = self._smoother(seen, time.monotonic())
+        for fields, points in zip(payload["faces"], smoothed, strict=True):
             fields["smoothed"] = points_payload(points, self._view.points)
 
     async def _drain(self) -> None:

@@ -1,4 +1,4 @@
-"""Small networks train faster on one thread, far faster where other work shares the cores."""
+"""Small networks train faster on one thread, and need few samples for their statistics."""
 
 from collections.abc import Iterator
 

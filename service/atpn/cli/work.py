@@ -16,7 +16,7 @@ from atpn.client import ClientError, Frame, Result
 from atpn.client.pictures import Picture
 from atpn.client.protocol import Follow
 from atpn.client.requests import Wanted
-from atpn.smoothing import OneEuro
+from atpn.smoothing import Smoother
 
 
 class WithoutLandmarks(Sink):
@@ -45,7 +45,7 @@ class Smoothed(Sink):
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
-        self._filters: dict[tuple[str, int], OneEuro] = {}
+        self._smoother = Smoother()
 
     def add(self, entry: Entry) -> None:
         """See `Sink.add`; a frame that failed changes nothing, a face that is gone is forgotten."""
@@ -55,13 +55,11 @@ class Smoothed(Sink):
             sink.add(entry)
 
     def _smoothed(self, name: str, result: Result, time_s: float) -> Result:
-        known, self._filters = self._filters, {}
-        faces = []
-        for face in result.faces:
-            key = name, face.track_id
-            smooth = self._filters[key] = known.get(key) or OneEuro()
-            points = smooth(face.landmarks, face.roi.width, time_s)
-            faces.append({**face.answer, "landmarks": points.astype(float).round(2).tolist()})
+        seen = [((name, face.track_id), face.landmarks, face.roi.width) for face in result.faces]
+        faces = [
+            {**face.answer, "landmarks": points.astype(float).round(2).tolist()}
+            for face, points in zip(result.faces, self._smoother(seen, time_s), strict=True)
+        ]
         return replace(result, answer={**result.answer, "faces": faces})
 
     def close(self) -> None:
