@@ -35,7 +35,6 @@ from atpn_training.losses import alignment_loss, pose_loss, tracking_loss
 from atpn_training.muon import Muon, is_matrix
 from atpn_training.net import ATPN, VARIANTS, NetConfig
 from atpn_training.profiles import profiles
-from atpn_training.team import ALONE, Team, run_team
 from atpn_training.validate import Report, Validation
 
 STAGES = ("alignment", "tracking", "pose")
@@ -217,9 +216,8 @@ def train_stage(
     seed: int,
     workers: int,
     every: int,
-    team: Team = ALONE,
 ) -> None:
-    """Train one stage; in the process that leads, leave the averaged weights in ``net``."""
+    """Train one stage and leave the averaged weights in ``net``."""
     freeze(net, stage, plan.settled)
     average = AveragedModel(
         net,
@@ -236,18 +234,11 @@ def train_stage(
     running = 0.0
 
     def fresh() -> Iterator[Batch]:
-        count = -(-MEASURED_ON * team.size // plan.batch)
+        count = -(-MEASURED_ON // plan.batch)
         return (draw(np.random.default_rng([seed, plan.steps + k])) for k in range(count))
 
-    own_seed = seed + 1000 * team.rank  # a team's processes draw different samples
-    feed: Iterator[Batch] = iter(batches(draw, own_seed, first, plan.steps, workers))
-    progress = tqdm(
-        range(first, plan.steps),
-        initial=first,
-        total=plan.steps,
-        desc=stage,
-        disable=not team.leads,
-    )
+    feed: Iterator[Batch] = iter(batches(draw, seed, first, plan.steps, workers))
+    progress = tqdm(range(first, plan.steps), initial=first, total=plan.steps, desc=stage)
     for step in progress:
         freeze(net, stage, plan.settled)
         for optimizer in optimizers:
@@ -258,17 +249,13 @@ def train_stage(
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        learning = [p for p in net.parameters() if p.requires_grad]
-        team.average_gradients(learning)
-        nn.utils.clip_grad_norm_(learning, 5.0)
+        nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 5.0)
         for optimizer in optimizers:
             optimizer.step()
-        if not team.leads:
-            continue
         if (step + 1) % AVERAGE_EVERY == 0 or step + 1 == plan.steps:
             average.update_parameters(net)
         running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
-        recent = [*recent[1 - RECENT * team.size :], batch]
+        recent = [*recent[1 - RECENT :], batch]
         progress.set_postfix(loss=f"{running:.4f}", rate=f"{plan.rate_at(step):.1e}")
         if (step + 1) % every == 0 or step + 1 == plan.steps:
             checkpoint.save(step + 1, net, average, optimizers)
@@ -279,8 +266,6 @@ def train_stage(
             report = validate(averaged)
             curve.add(stage, step + 1, running, report)
             progress.write(f"{stage} {step + 1}: loss {running:.4f}, {report}")
-    if not team.leads:
-        return
     net.load_state_dict(average.module.state_dict())
     if first >= plan.steps and not plan.settled:  # resumed at the end
         refresh_batch_norm(net, stage, fresh())
@@ -337,7 +322,6 @@ class Run:
     seed: int = 0
     workers: int = 1
     every: int = 500  # steps between validations
-    team: Team = ALONE
 
     def finished(self, stage: str) -> Path:
         """Where a finished stage's weights are."""
@@ -368,18 +352,14 @@ class Run:
             net,
             stage,
             plan,
-            partial(self.material.draws[stage], size=self.team.share(plan.batch)),
+            partial(self.material.draws[stage], size=plan.batch),
             self.material.validations[stage],
             self.out,
             self.seed * 10 + STAGES.index(stage),
             self.workers,
             self.every,
-            self.team,
         )
-        if self.team.leads:
-            torch.save(net.state_dict(), done)
-        self.team.wait()
-        net.load_state_dict(torch.load(done, weights_only=True))
+        torch.save(net.state_dict(), done)
         print(f"{stage}: {time.monotonic() - started:.0f} s, weights in {done}")
 
 
@@ -399,7 +379,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--profiles", type=int, default=0, help="made for the pose stage (2000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=1, help="that share each batch")
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
     return parser.parse_args()
 
@@ -410,12 +389,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     turned = args.profiles if args.stage in ("pose", "all") else 0
     material = Material.load(args.data, args.open_only, turned)
-    run_team(args.processes, partial(train, args, material))
-
-
-def train(args: argparse.Namespace, material: Material, team: Team) -> None:
-    """The stages that the command line asks for, as one process of a team."""
-    run = Run(args.out, material, args.seed, args.workers, args.every, team)
+    run = Run(args.out, material, args.seed, args.workers, args.every)
     net = run.new_net(args.variant)
     if args.init is not None:
         net.load_state_dict(torch.load(args.init, weights_only=True))
