@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
 import skimage.data
 
-from atpn.geometry import Box, Image
-from atpn.inference import FaceNetwork, find_model, shipped_models
+from atpn.core import run_core
+from atpn.detection import Detection
+from atpn.geometry import Box, Image, square
+from atpn.inference import FaceNetwork, Predictions, find_model, shipped_models
+from atpn.stream import Stream
+from atpn.tracking import Rules
 from atpn_training.following import (
     Follower,
     Seen,
@@ -21,7 +26,7 @@ from atpn_training.following import (
 )
 from atpn_training.served import shipped_detector
 from tests.clips import view
-from tests.conftest import FakeDetector, FakeNetwork
+from tests.conftest import FakeDetector, FakeNetwork, SettingsFactory, png
 from tests.training.synthetic import face_points, write_video
 
 BLANK: Image = np.zeros((64, 64, 3), np.uint8)
@@ -32,6 +37,56 @@ def step(*ids: int, given_up: int = 0, moved: float = 0.0) -> Step:
     points = face_points(np.random.default_rng(0)) + np.array([moved, 0], np.float32)
     seen = Seen(points, np.zeros(3, np.float32), 0.9)
     return Step(dict.fromkeys(ids, seen), given_up, looked=not ids)
+
+
+def chance(image: Image) -> np.random.Generator:
+    """Random numbers that are always the same for the same pixels."""
+    return np.random.default_rng(crc32(image.tobytes()))
+
+
+class FickleNetwork(FakeNetwork):
+    """Is sure, unsure or blind, and sees the face a little aside, as the crop's pixels have it."""
+
+    def run(self, crops: Image) -> Predictions:
+        """As the fake network, with other confidences and places."""
+        out, rngs = super().run(crops), [chance(crop) for crop in crops]
+        aside = np.array([rng.normal(0, 0.04, (1, 2)) for rng in rngs], np.float32)
+        confidence = [rng.choice([0.95, 0.6, 0.1], p=[0.35, 0.2, 0.45]) for rng in rngs]
+        return replace(
+            out, landmarks=out.landmarks + aside, confidence=np.array(confidence, np.float32)
+        )
+
+
+class FickleDetector(FakeDetector):
+    """Finds three boxes where the image's pixels have them."""
+
+    def detect(self, image: Image) -> list[Detection]:
+        """Boxes of 20 to 40 pixels."""
+        rng = chance(image)
+        places = rng.uniform([20, 20, 20], [140, 100, 40], (3, 3))
+        return [Detection(square(*place), 0.9) for place in places]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_clip_is_followed_as_the_service_follows_a_stream(
+    settings: SettingsFactory, seed: int
+) -> None:
+    """Through losses, retries, newcomers, faces that meet and a change of size: frame by frame."""
+    rng, rules = np.random.default_rng(seed), Rules(redetect_every=3)
+    sizes = [(120, 160)] * 60 + [(150, 200)] * 60
+    clip = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    follower = Follower(FickleNetwork(), FickleDetector(), rules)
+    steps = [follower.advance(image) for image in clip]
+    async with run_core(settings(), FickleNetwork(), FickleDetector()) as core:
+        stream = Stream(core, None, rules)
+        answers = [await stream.frame(png(image), 0) for image in clip]
+        await stream.close()
+    assert sum(step.given_up for step in steps) > 10
+    for step, answer in zip(steps, answers, strict=True):
+        assert list(step.faces) == [track.track_id for track, _ in answer.faces]
+        for ours, (_, theirs) in zip(step.faces.values(), answer.faces, strict=True):
+            assert np.array_equal(ours.landmarks, theirs.landmarks)
+            assert ours.confidence == theirs.confidence
 
 
 def test_a_face_is_followed_with_one_look_of_the_detector() -> None:
