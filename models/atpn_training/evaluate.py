@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atpn.detection import Detector
-from atpn.geometry import crop, roi_from_landmarks
+from atpn.geometry import crop, landmark_box, roi_from_detection, roi_from_landmarks
 from atpn_training.artifacts import ARTIFACTS, read_metadata, replace_file, write_metadata
 from atpn_training.card import CARD, figures_table, with_table
 from atpn_training.data import Array, load_backgrounds, load_faces, load_scenes, split_list
@@ -92,6 +92,8 @@ def alignment(model: Model, detector: Detector, validation: Validation) -> dict[
     }
     for name, look in looks.items():
         tests[f"teacher_{name}"] = errors_98(look(images, found), faces.teacher[seen])
+    boxed = [roi_from_detection(landmark_box(points)) for points in faces.teacher]
+    tests["teacher_box"] = errors_98(model.as_photographs(faces.images, boxed), faces.teacher)
     for source in HAND_LABELLED:
         rows = (faces.source == source) & np.isfinite(faces.hand68).all((1, 2))
         if rows.any():

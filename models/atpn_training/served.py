@@ -17,7 +17,7 @@ from atpn.geometry import (
     upright_roi,
 )
 from atpn.inference import FaceNetwork, Predictions, find_model
-from atpn.second_look import askew, believed
+from atpn.second_look import askew, believed, share
 from atpn_training.artifacts import ARTIFACTS
 from atpn_training.data import Array, Images
 
@@ -62,9 +62,11 @@ class Model:
         if again:
             closer = [better[i] for i in again]
             second = self.run(crops_of([images[i] for i in again], closer))
-            pairs = zip(first.confidence[again], second.confidence, strict=True)
-            kept = np.array([believed(float(a), float(b)) for a, b in pairs])
-            points[np.array(again)[kept]] = in_images(second, closer)[kept]
+            upright = in_images(second, closer)
+            for k, i in enumerate(again):
+                if believed(float(first.confidence[i]), float(second.confidence[k])):
+                    part = share(points[i], upright[k], closer[k].width)
+                    points[i] += part * (upright[k] - points[i])
         return points
 
     def second_look(self, images: Images | list[Images], rois: list[Box]) -> Array:

@@ -26,7 +26,7 @@ from atpn.geometry import (
 )
 from atpn.images import Picture, decode_picture
 from atpn.inference import Engine
-from atpn.second_look import askew, believed
+from atpn.second_look import askew, believed, share
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,10 @@ class Aligner:
     async def align_twice(
         self, prepared: Prepared, timeout_s: float, priority: Priority
     ) -> Aligned:
-        """As `align`, and a second look at each face that was askew in its ROI."""
+        """As `align`, and a second look at each face that was askew in its ROI.
+
+        Such a face has the ROI and the confidence of the second look.
+        """
         first = await self.align(prepared, timeout_s, priority)
         again = [i for i, face in enumerate(first.faces) if askew(face.roi, face.next_roi)]
         if not again:
@@ -181,7 +184,7 @@ class Aligner:
         faces = list(first.faces)
         for i, face in zip(again, second.faces, strict=True):
             if believed(faces[i].confidence, face.confidence):
-                faces[i] = face
+                faces[i] = seen_twice(faces[i], face)
         return Aligned(faces, first.timings + second.timings)
 
     def _prepared(self, data: bytes, known: Known, whole: bool) -> Prepared:
@@ -235,6 +238,17 @@ def most_reduction(rois: list[Box]) -> float:
 def cut(picture: Picture, rois: list[Box]) -> Prepared:
     """The crops of the ROIs."""
     return Prepared(picture, rois, [picture.crop(roi) for roi in rois])
+
+
+def seen_twice(first: Face, second: Face) -> Face:
+    """What two looks at a face say together."""
+    part = share(first.landmarks, second.landmarks, second.roi.width)
+    turn = np.angle(np.exp(1j * (second.pose - first.pose)))
+    return replace(
+        second,
+        landmarks=first.landmarks + part * (second.landmarks - first.landmarks),
+        pose=np.angle(np.exp(1j * (first.pose + part * turn))),
+    )
 
 
 def faces_of(rois: list[Box], done: list[Done[Prediction]]) -> Aligned:

@@ -1,14 +1,17 @@
-"""Which faces of photographs are looked at again, upright, and which look is believed."""
+"""Which faces of photographs are looked at again, upright, and what both looks say together."""
 
 import numpy as np
 
-from atpn.geometry import Box
+from atpn.geometry import Array, Box
 
 #: A face is looked at again where the ROI overlaps the one its landmarks lead to by less than
 #: this, or is turned from it by more (radians).
 ASKEW_IOU, ASKEW_ANGLE = 0.8, np.radians(8)
 #: A second look that is less sure of the face by more than this is not believed.
 DOUBT = 0.2
+#: Looks that see the landmarks farther apart (mean distance in sides of the second ROI) do not
+#: mean the same: the second, upright one is right.
+APART = 0.05
 
 
 def askew(roi: Box, better: Box) -> bool:
@@ -20,3 +23,13 @@ def askew(roi: Box, better: Box) -> bool:
 def believed(first: float, second: float) -> bool:
     """Whether the second look counts, by the confidence of both."""
     return second >= first - DOUBT
+
+
+def share(first: Array, second: Array, side: float) -> float:
+    """How much of the answer is the second look's, by both looks' landmarks (98, 2) in pixels.
+
+    Half where they mean the same: their errors are in part independent. All where they are
+    `APART`. ``side`` is that of the second ROI.
+    """
+    apart = float(np.linalg.norm(second - first, axis=-1).mean()) / side
+    return 0.5 if apart < APART else 1.0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+from atpn.geometry import Box, Image, roi_from_detection
 from atpn.inference import find_model, shipped_models
 from atpn.landmarks import to_68
 from atpn_training import evaluate
@@ -27,8 +28,10 @@ from atpn_training.measures import (
     pose_figures,
     precision_recall,
 )
+from atpn_training.served import Model
 from atpn_training.validate import average_precision
 from tests.clips import view
+from tests.conftest import Service, png
 from tests.training.synthetic import made_up_faces, write_data, write_video
 
 
@@ -51,6 +54,17 @@ def test_errors_against_68_points_leave_out_what_is_not_asked_for() -> None:
     hand[:, :17] += 1000  # the contour
     np.testing.assert_allclose(errors_inner(points, hand).interocular, 0, atol=1e-6)
     assert (errors_68(points, hand).interocular > 1).all()
+
+
+@pytest.mark.parametrize("turn", [0, 20, 50])
+async def test_photographs_are_measured_as_align_answers_them(
+    service: Service, astronaut: Image, turn: float
+) -> None:
+    photo, box = view(astronaut, 225, 130, 260, turn), Box(100, 100, 220, 220)
+    model = Model.load(evaluate.ARTIFACTS / "atpn" / "1")
+    (measured,) = model.as_photographs([photo], [roi_from_detection(box)])
+    answer = await service.post_boxes("/align", png(photo), [[100, 100, 220, 220]])
+    assert answer.json()["faces"][0]["landmarks"] == pytest.approx(measured, abs=0.02)
 
 
 def test_alignment_figures_of_known_errors() -> None:
