@@ -13,6 +13,7 @@ from atpn.geometry import Box, Image, roi_from_detection
 from atpn.inference import find_model, shipped_models
 from atpn.landmarks import to_68
 from atpn_training import evaluate
+from atpn_training.artifacts import ARTIFACTS
 from atpn_training.card import BEGIN, CARD, END, figures_table, with_table
 from atpn_training.measures import (
     Angles,
@@ -61,7 +62,7 @@ async def test_photographs_are_measured_as_align_answers_them(
     service: Service, astronaut: Image, turn: float
 ) -> None:
     photo, box = view(astronaut, 225, 130, 260, turn), Box(100, 100, 220, 220)
-    model = Model.load(evaluate.ARTIFACTS / "atpn" / "1")
+    model = Model.load(ARTIFACTS / "atpn" / "1")
     (measured,) = model.as_photographs([photo], [roi_from_detection(box)])
     answer = await service.post_boxes("/align", png(photo), [[100, 100, 220, 220]])
     assert answer.json()["faces"][0]["landmarks"] == pytest.approx(measured, abs=0.02)
