@@ -23,6 +23,7 @@ from atpn.geometry import (
     rotation_from_euler,
     turned_pose,
     upright_roi,
+    wrapped,
 )
 from atpn.images import Picture, decode_picture
 from atpn.inference import Engine
@@ -172,7 +173,7 @@ class Aligner:
     ) -> Aligned:
         """As `align`, and a second look at each face that was askew in its ROI.
 
-        Such a face has the ROI and the confidence of the second look.
+        Where that is believed, the face has its ROI and its confidence.
         """
         first = await self.align(prepared, timeout_s, priority)
         again = [i for i, face in enumerate(first.faces) if askew(face.roi, face.next_roi)]
@@ -243,11 +244,11 @@ def cut(picture: Picture, rois: list[Box]) -> Prepared:
 def seen_twice(first: Face, second: Face) -> Face:
     """What two looks at a face say together."""
     part = share(first.landmarks, second.landmarks, second.roi.width)
-    turn = np.angle(np.exp(1j * (second.pose - first.pose)))
+    turn = wrapped(second.pose - first.pose)
     return replace(
         second,
         landmarks=first.landmarks + part * (second.landmarks - first.landmarks),
-        pose=np.angle(np.exp(1j * (first.pose + part * turn))),
+        pose=wrapped(first.pose + part * turn),
     )
 
 

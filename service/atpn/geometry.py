@@ -6,6 +6,7 @@ that looks straight into the camera.
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
+Angles = TypeVar("Angles", float, Array)
 
 CROP_SIZE = 112  # pixels; the network's input
 # Medians over 9300 training and validation faces that YuNet finds (spread of the side: 7 %).
@@ -177,6 +179,12 @@ def euler_from_rotation(matrix: NDArray[np.float64]) -> tuple[float, float, floa
     pitch = float(np.arctan2(matrix[1, 2], matrix[2, 2]))
     roll = float(np.arctan2(-matrix[0, 1], matrix[0, 0]))
     return yaw, pitch, roll
+
+
+def wrapped(angle: Angles) -> Angles:
+    """Angles in radians as the same directions between -pi and pi; scalar or array."""
+    direction: Angles = np.angle(np.exp(1j * angle))
+    return direction
 
 
 def turned_pose(euler: Array, angle: float) -> Array:

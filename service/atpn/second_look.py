@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from atpn.geometry import Array, Box
+from atpn.geometry import Array, Box, wrapped
 
 #: A face is looked at again where the ROI overlaps the one its landmarks lead to by less than
 #: this, or is turned from it by more (radians).
@@ -16,7 +16,7 @@ APART = 0.05
 
 def askew(roi: Box, better: Box) -> bool:
     """Whether ``roi`` shows a face otherwise than ``better`` would, to which its landmarks lead."""
-    turn = np.angle(np.exp(1j * (better.angle - roi.angle)))
+    turn = wrapped(better.angle - roi.angle)
     return better.iou(roi) < ASKEW_IOU or bool(abs(turn) > ASKEW_ANGLE)
 
 
