@@ -13,6 +13,7 @@ ALIGNMENT = {
     "teacher_photograph": "the same as /align answers: seen twice where it lies askew",
     "teacher_second_look": "the same, all seen again from the upright ROI that this gives",
     "teacher_box": "as /align answers where the points' rectangle is the box",
+    "teacher_sure": "teacher's points where its passes are within 3 %, ROI from them",
     "lfpw_hand": "LFPW hand labels, mapped points 17-67",
     "lfpw_second_look": "LFPW hand labels, seen again upright",
     "lfpw_teacher": "LFPW hand labels, the teacher's own points",

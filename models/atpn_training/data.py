@@ -32,6 +32,8 @@ SOURCE_WEIGHT = {
     "youtube": 0.7,
     "facemask": 0.7,
 }
+#: A label is doubtful where the teacher's passes differ by more than this share of the face's side.
+DOUBTFUL = 0.03
 #: Whose 68-point labels are hand-made, and so replace the teacher's points.
 HAND_68 = ("lfpw", "infanface")
 

@@ -21,7 +21,14 @@ from atpn.detection import Detector
 from atpn.geometry import crop, landmark_box, roi_from_detection, roi_from_landmarks
 from atpn_training.artifacts import ARTIFACTS, read_metadata, replace_file, write_metadata
 from atpn_training.card import CARD, figures_table, with_table
-from atpn_training.data import Array, load_backgrounds, load_faces, load_scenes, split_list
+from atpn_training.data import (
+    DOUBTFUL,
+    Array,
+    load_backgrounds,
+    load_faces,
+    load_scenes,
+    split_list,
+)
 from atpn_training.following import VIDEOS, Step, follow, frames, lingering, tracking_figures
 from atpn_training.measures import (
     Angles,
@@ -75,8 +82,10 @@ class Results:
 def alignment(model: Model, detector: Detector, validation: Validation) -> dict[str, Errors]:
     """Landmarks against the teacher by several kinds of ROI, and against hand labels."""
     faces, rois = validation.faces, validation.rois
+    own_roi = errors_98(model.landmarks(faces.images, rois), faces.teacher)
     tests = {
-        "teacher": errors_98(model.landmarks(faces.images, rois), faces.teacher),
+        "teacher": own_roi,
+        "teacher_sure": own_roi.where(faces.spread <= DOUBTFUL),
         "teacher_jittered_roi": errors_98(
             model.landmarks(faces.images, jittered(rois)), faces.teacher
         ),

@@ -58,13 +58,18 @@ class Plan:
     fall: float = 0.7  # share of the steps during which the rate falls
     decay: float = 1e-4  # L2 penalty (decoupled, as in AdamW)
     average: float = 0.998  # of the weights that are shipped
-    settled: bool = False  # batch norms keep the statistics that they have
+    settle: float = 1.0  # share of the steps after which batch norms keep their statistics
     orthogonal: bool = False  # Muon for the matrices, in place of AdamW
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step."""
         left = (self.steps - step) / (self.steps * self.fall)
         return self.rate * min(1.0, (step + 1) / self.warmup, max(left, 0.0))
+
+    @property
+    def settles_at(self) -> int:
+        """The step from which batch norms keep their statistics."""
+        return round(self.steps * self.settle)
 
 
 PLANS = {
@@ -217,8 +222,12 @@ def train_stage(
     workers: int,
     every: int,
 ) -> None:
-    """Train one stage and leave the averaged weights in ``net``."""
-    freeze(net, stage, plan.settled)
+    """Train one stage and leave the averaged weights in ``net``.
+
+    Batch norms take the statistics of each batch until the plan settles them: then they are
+    measured once and kept, or kept as they are where that is from the first step on.
+    """
+    freeze(net, stage)
     average = AveragedModel(
         net,
         multi_avg_fn=get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
@@ -240,7 +249,10 @@ def train_stage(
     feed: Iterator[Batch] = iter(batches(draw, seed, first, plan.steps, workers))
     progress = tqdm(range(first, plan.steps), initial=first, total=plan.steps, desc=stage)
     for step in progress:
-        freeze(net, stage, plan.settled)
+        settled = step >= plan.settles_at
+        if settled and step == plan.settles_at > 0:
+            refresh_batch_norm(net, stage, fresh())
+        freeze(net, stage, settled)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate_at(step)
@@ -260,14 +272,14 @@ def train_stage(
         if (step + 1) % every == 0 or step + 1 == plan.steps:
             checkpoint.save(step + 1, net, average, optimizers)
             averaged = cast(ATPN, average.module)
-            if not plan.settled:
+            if not settled:
                 samples = recent if step + 1 < plan.steps else fresh()
                 refresh_batch_norm(averaged, stage, samples)
             report = validate(averaged)
             curve.add(stage, step + 1, running, report)
             progress.write(f"{stage} {step + 1}: loss {running:.4f}, {report}")
     net.load_state_dict(average.module.state_dict())
-    if first >= plan.steps and not plan.settled:  # resumed at the end
+    if first >= plan.steps == plan.settles_at:  # resumed at the end, never settled
         refresh_batch_norm(net, stage, fresh())
 
 
@@ -374,7 +386,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="instead of the plan's")
     parser.add_argument("--rate", type=float, help="instead of the plan's")
     parser.add_argument("--init", type=Path, help="weights to start from (a .pt of net states)")
-    parser.add_argument("--settled", action="store_true", help="keep batch norms' statistics")
+    parser.add_argument(
+        "--settle",
+        type=float,
+        metavar="SHARE",
+        help="of the steps after which batch norms keep their statistics (0: from the start)",
+    )
     parser.add_argument("--open-only", action="store_true", help="openly licensed faces only")
     parser.add_argument("--profiles", type=int, default=0, help="made for the pose stage (2000)")
     parser.add_argument("--seed", type=int, default=0)
@@ -407,7 +424,7 @@ def adapted(plan: Plan, args: argparse.Namespace) -> Plan:
         steps=args.steps or plan.steps,
         batch=args.batch or plan.batch,
         rate=args.rate or plan.rate,
-        settled=args.settled,
+        settle=plan.settle if args.settle is None else args.settle,
     )
 
 

@@ -185,6 +185,9 @@ def test_the_whole_evaluation_on_a_small_folder(
     assert figures["tracking"]["sway"]["lost_percent"] == 0
     left = figures["tracking"]["then_none"]
     assert (left["faceless_frames"], left["false_frames"]) == (5, 0)
+    every, sure = (figures["alignment"][name] for name in ("teacher", "teacher_sure"))
+    assert (every["faces"], sure["faces"]) == (6, 5)
+    assert every["nme_percent"] > sure["nme_percent"] + 10
     assert figures["alignment"]["infanface_hand"]["faces"] == 2
     assert figures["alignment"]["infanface_hand"]["nme_percent"] < 10
     assert [b["wanted_deg"] for b in figures["pose"]["pointing04_bins"]["yaw"]] == [-30, 15]

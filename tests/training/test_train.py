@@ -16,6 +16,12 @@ KILLED_AT = 4
 PARTS = {"alignment": {"backbone", "alignment"}, "tracking": {"tracking"}, "pose": {"pose"}}
 
 
+@pytest.fixture(autouse=True)
+def statistics_of_few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of thousands would take most of a test's time."""
+    monkeypatch.setattr("atpn_training.train.MEASURED_ON", 64)
+
+
 @pytest.mark.parametrize("stage", PARTS)
 def test_a_step_changes_the_stages_parts_only(stage: str) -> None:
     """Frozen weights and frozen batch-norm statistics stay as they are."""
@@ -36,7 +42,9 @@ class KilledError(Exception):
     """The run was stopped from outside."""
 
 
-def train(net: ATPN, out: Path, stage: str, kill_at: int | None = None) -> None:
+def train(
+    net: ATPN, out: Path, stage: str, kill_at: int | None = None, settle: float = 1.0
+) -> None:
     """Train a few steps, validating and saving every four; die after a checkpoint."""
     validations = 0
 
@@ -48,18 +56,21 @@ def train(net: ATPN, out: Path, stage: str, kill_at: int | None = None) -> None:
         return Report()
 
     out.mkdir(exist_ok=True)
-    plan = Plan(steps=STEPS, batch=4, rate=1e-3, warmup=3, orthogonal=True)
+    plan = Plan(steps=STEPS, batch=4, rate=1e-3, warmup=3, settle=settle, orthogonal=True)
     train_stage(net, stage, plan, noise_batch, validate, out, seed=3, workers=0, every=4)
 
 
-@pytest.mark.parametrize("stage", ["alignment", "pose"])
-def test_a_killed_run_ends_like_one_that_was_not(stage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "settle"), [("alignment", 1), ("pose", 1), ("alignment", 0.5), ("alignment", 0.2)]
+)
+def test_a_killed_run_ends_like_one_that_was_not(stage: str, settle: float, tmp_path: Path) -> None:
+    """Whether its batch norms settle never, after it was killed or at that very step."""
     whole, killed, resumed = tiny_net(), tiny_net(), tiny_net(seed=9)
     resumed.backbone.load_state_dict(whole.backbone.state_dict())
-    train(whole, tmp_path / "whole", stage)
+    train(whole, tmp_path / "whole", stage, settle=settle)
     with pytest.raises(KilledError):
-        train(killed, tmp_path / "killed", stage, KILLED_AT)
-    train(resumed, tmp_path / "killed", stage)
+        train(killed, tmp_path / "killed", stage, KILLED_AT, settle)
+    train(resumed, tmp_path / "killed", stage, settle=settle)
     expected, found = whole.state_dict(), resumed.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
@@ -76,12 +87,29 @@ def test_settled_batch_norms_keep_their_statistics(tmp_path: Path) -> None:
             torch.testing.assert_close(value, before[name], msg=name)
         return Report()
 
-    plan = Plan(steps=3, batch=4, rate=1e-3, warmup=1, settled=True)
+    plan = Plan(steps=3, batch=4, rate=1e-3, warmup=1, settle=0)
     for _ in range(2):  # the second finds the run at its end
         train_stage(net, "alignment", plan, noise_batch, validate, tmp_path, 3, 0, every=2)
         validate(net)
         learned = {n for n, v in net.named_parameters() if not torch.equal(v, before[n])}
         assert {name.split(".")[0] for name in learned} == PARTS["alignment"]
+
+
+def test_batch_norms_settle_on_statistics_that_are_measured_once(tmp_path: Path) -> None:
+    """From then on those of the averaged network, which is validated, do not change either."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def validate(averaged: ATPN) -> Report:
+        seen.append({name: value.clone() for name, value in averaged.named_buffers()})
+        return Report()
+
+    plan = Plan(steps=16, batch=4, rate=1e-3, warmup=1, settle=0.5)
+    net = tiny_net()
+    train_stage(net, "alignment", plan, noise_batch, validate, tmp_path, 3, 0, every=4)
+    before, at, after, last = (statistics["backbone.stem.1.running_mean"] for statistics in seen)
+    assert not torch.equal(before, at)
+    assert not torch.equal(at, after)
+    assert torch.equal(after, last)
 
 
 def test_a_run_that_had_ended_gives_the_same_network_again(tmp_path: Path) -> None:
