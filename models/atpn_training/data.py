@@ -36,6 +36,8 @@ SOURCE_WEIGHT = {
 DOUBTFUL = 0.03
 #: Whose 68-point labels are hand-made, and so replace the teacher's points.
 HAND_68 = ("lfpw", "infanface")
+#: Whose 98 points are WFLW's own.
+HAND_98 = ("wflw30",)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from atpn_training.artifacts import ARTIFACTS, read_metadata, replace_file, writ
 from atpn_training.card import CARD, figures_table, with_table
 from atpn_training.data import (
     DOUBTFUL,
+    HAND_68,
+    HAND_98,
     Array,
     load_backgrounds,
     load_faces,
@@ -50,7 +52,6 @@ COMMAND = "python -m atpn_training.evaluate --data DATA --clips CLIPS --write"
 DEFAULT = "atpn"  # the model whose curves are drawn
 FIGURES = ARTIFACTS.parent / "figures"
 ZOOM = 2  # the detector sees the stored crops enlarged: faces of about 190 px
-HAND_LABELLED = ("lfpw", "infanface")
 FACELESS_END = "none"  # in a clip's name: its face leaves and none comes back
 DRAWN = ("hand_over_face",)  # the clip whose angles are drawn: the first that is there
 
@@ -103,15 +104,16 @@ def alignment(model: Model, detector: Detector, validation: Validation) -> dict[
         tests[f"teacher_{name}"] = errors_98(look(images, found), faces.teacher[seen])
     boxed = [roi_from_detection(landmark_box(points)) for points in faces.teacher]
     tests["teacher_box"] = errors_98(model.as_photographs(faces.images, boxed), faces.teacher)
-    for source in HAND_LABELLED:
-        rows = (faces.source == source) & np.isfinite(faces.hand68).all((1, 2))
+    labelled = [(source, faces.hand68, errors_inner) for source in HAND_68]
+    labelled += [(source, faces.points, errors_98) for source in HAND_98]
+    for source, labels, errors in labelled:
+        rows = (faces.source == source) & np.isfinite(labels).all((1, 2))
         if rows.any():
-            hand = faces.hand68[rows]
+            hand = labels[rows]
             own, around = faces.images[rows], [roi_from_landmarks(p) for p in hand]
-            tests[f"{source}_hand"] = errors_inner(model.landmarks(own, around), hand)
-            again = model.second_look(own, around)
-            tests[f"{source}_second_look"] = errors_inner(again, hand)
-            tests[f"{source}_teacher"] = errors_inner(faces.teacher[rows], hand)
+            tests[f"{source}_hand"] = errors(model.landmarks(own, around), hand)
+            tests[f"{source}_second_look"] = errors(model.second_look(own, around), hand)
+            tests[f"{source}_teacher"] = errors(faces.teacher[rows], hand)
     return tests
 
 

@@ -224,8 +224,9 @@ def train_stage(
 ) -> None:
     """Train one stage and leave the averaged weights in ``net``.
 
-    Batch norms take the statistics of each batch until the plan settles them: then they are
-    measured once and kept, or kept as they are where that is from the first step on.
+    Batch norms take the statistics of each batch until the plan settles them: then the averaged
+    weights go on, with statistics that are measured once and kept. From the first step on, those
+    are kept that the network has.
     """
     freeze(net, stage)
     average = AveragedModel(
@@ -251,6 +252,7 @@ def train_stage(
     for step in progress:
         settled = step >= plan.settles_at
         if settled and step == plan.settles_at > 0:
+            net.load_state_dict(average.module.state_dict())
             refresh_batch_norm(net, stage, fresh())
         freeze(net, stage, settled)
         for optimizer in optimizers:
@@ -271,7 +273,7 @@ def train_stage(
         progress.set_postfix(loss=f"{running:.4f}", rate=f"{plan.rate_at(step):.1e}")
         if (step + 1) % every == 0 or step + 1 == plan.steps:
             checkpoint.save(step + 1, net, average, optimizers)
-            averaged = cast(ATPN, average.module)
+            averaged = cast(ATPN, average.module).eval()
             if not settled:
                 samples = recent if step + 1 < plan.steps else fresh()
                 refresh_batch_norm(averaged, stage, samples)

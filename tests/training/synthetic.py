@@ -14,7 +14,7 @@ from atpn.geometry import Box, Image, crop, crop_to_image, square
 from atpn.inference import FaceNetwork, find_model, shipped_models
 from atpn.landmarks import to_68
 from atpn_training.batches import Batch, Sampler
-from atpn_training.data import STORED, Faces, Scene
+from atpn_training.data import HAND_68, HAND_98, STORED, Faces, Scene
 from atpn_training.net import ATPN, NetConfig
 
 Array = NDArray[np.float32]
@@ -117,7 +117,7 @@ def write_data(root: Path) -> None:
     photo: Image = skimage.data.astronaut()
     rows, points = [], []
     listed = [("lfpw", ""), ("lfpw", ""), ("infanface", ""), ("infanface", "")]
-    listed += [("pointing04", "-30"), ("pointing04", "15"), ("web", ""), ("web", "")]
+    listed += [("pointing04", "-30"), ("pointing04", "15"), ("wflw30", ""), ("web", "")]
     for i, (source, pan) in enumerate(listed):
         view = square(222 + i, 135 - i, STORED * 1.4)
         shown = crop(photo, view, STORED)
@@ -136,11 +136,11 @@ def write_data(root: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     teacher = np.stack([*points[:-1], STORED - points[-1]])
-    hand = np.array([r["source"] in ("lfpw", "infanface") for r in rows])
+    hand, hand98 = (np.array([r["source"] in s for r in rows]) for s in (HAND_68, HAND_98))
     np.savez(
         root / "labels.npz",
         teacher98=teacher,
-        hand98=np.full_like(teacher, np.nan),
+        hand98=np.where(hand98[:, None, None], teacher + 0.5, np.nan).astype(np.float32),
         hand68=np.where(hand[:, None, None], to_68(teacher) + 0.5, np.nan).astype(np.float32),
         rotation=np.tile(np.eye(3, dtype=np.float32), (len(rows), 1, 1)),
     )

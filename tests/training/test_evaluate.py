@@ -190,6 +190,8 @@ def test_the_whole_evaluation_on_a_small_folder(
     assert every["nme_percent"] > sure["nme_percent"] + 10
     assert figures["alignment"]["infanface_hand"]["faces"] == 2
     assert figures["alignment"]["infanface_hand"]["nme_percent"] < 10
+    assert figures["alignment"]["wflw30_hand"]["faces"] == 1
+    assert 0.5 < figures["alignment"]["wflw30_teacher"]["nme_percent"] < 5  # half a pixel aside
     assert [b["wanted_deg"] for b in figures["pose"]["pointing04_bins"]["yaw"]] == [-30, 15]
     text = figures_table(figures)
     assert "| then_none | 25 |" in text

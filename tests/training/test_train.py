@@ -100,6 +100,7 @@ def test_batch_norms_settle_on_statistics_that_are_measured_once(tmp_path: Path)
     seen: list[dict[str, torch.Tensor]] = []
 
     def validate(averaged: ATPN) -> Report:
+        assert not any(module.training for module in averaged.modules())
         seen.append({name: value.clone() for name, value in averaged.named_buffers()})
         return Report()
 
