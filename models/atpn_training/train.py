@@ -48,7 +48,7 @@ AVERAGE_EVERY = 4  # steps; at each one, averaging would take 8 % of a step
 class Plan:
     """How one stage is trained: warm-up, constant rate, then a linear fall to zero.
 
-    A run can be prolonged: only the fall at the end depends on ``steps``.
+    A run can be prolonged: only the fall at the end and where it settles depend on ``steps``.
     """
 
     steps: int
@@ -377,6 +377,14 @@ class Run:
         print(f"{stage}: {time.monotonic() - started:.0f} s, weights in {done}")
 
 
+def share(text: str) -> float:
+    """A share from the command line, 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -390,7 +398,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--init", type=Path, help="weights to start from (a .pt of net states)")
     parser.add_argument(
         "--settle",
-        type=float,
+        type=share,
         metavar="SHARE",
         help="of the steps after which batch norms keep their statistics (0: from the start)",
     )

@@ -1,5 +1,6 @@
 """Training changes what its stage may change, and resumes where it was killed."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,15 @@ import pytest
 import torch
 
 from atpn_training.net import ATPN
-from atpn_training.train import Plan, freeze, loss_of, mean_shape, optimizers_of, train_stage
+from atpn_training.train import (
+    Plan,
+    freeze,
+    loss_of,
+    mean_shape,
+    optimizers_of,
+    parse,
+    train_stage,
+)
 from atpn_training.validate import Report
 from tests.training.synthetic import made_up_faces, noise_batch, shake_batch_norm, tiny_net
 
@@ -111,6 +120,16 @@ def test_batch_norms_settle_on_statistics_that_are_measured_once(tmp_path: Path)
     assert not torch.equal(before, at)
     assert not torch.equal(at, after)
     assert torch.equal(after, last)
+
+
+@pytest.mark.parametrize("given", ["-0.1", "1.5", "nan", "half"])
+def test_what_is_no_share_of_the_steps_is_refused(
+    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--data", "d", "--out", "o", "--settle", given])
+    with pytest.raises(SystemExit):
+        parse()
+    assert "--settle" in capsys.readouterr().err
 
 
 def test_a_run_that_had_ended_gives_the_same_network_again(tmp_path: Path) -> None:
