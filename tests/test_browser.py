@@ -135,7 +135,7 @@ async def colours_at(page: Page, points: NDArray[np.float64], size: dict[str, in
         const top = (view.height - scale * size.height) / 2;
         const context = view.getContext("2d");
         return points.map(([x, y]) => [...context.getImageData(
-            Math.round(left + scale * x), Math.round(top + scale * y), 1, 1).data.slice(0, 3)]);
+            Math.floor(left + scale * x), Math.floor(top + scale * y), 1, 1).data.slice(0, 3)]);
     }"""
     return await page.evaluate(program, [points.tolist(), size])  # type: ignore[no-any-return]
 
