@@ -251,7 +251,7 @@ def train_stage(
     progress = tqdm(range(first, plan.steps), initial=first, total=plan.steps, desc=stage)
     for step in progress:
         settled = step >= plan.settles_at
-        if settled and step == plan.settles_at > 0:
+        if step == plan.settles_at > 0:
             net.load_state_dict(average.module.state_dict())
             refresh_batch_norm(net, stage, fresh())
         freeze(net, stage, settled)
