@@ -35,7 +35,7 @@ TURNS = [
     ("pitch +25", 0, 25, 0),
     ("roll +25", 0, 0, 25),
 ]
-#: Nose, down and sideways of the head as `atpn.drawing` draws them: red, green, blue.
+#: Nose, down and sideways of the head as `atpn.faces.drawing` draws them: red, green, blue.
 AXES = {"forward": ((0, 0, -1), "#dc2626"), "down": ((0, 1, 0), "#16a34a")}
 AXES["side"] = ((1, 0, 0), "#2563eb")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from websockets.asyncio.client import connect
 
+from atpn.faces.tracking import State, Track, to_bytes
 from atpn.geometry import Box
 from atpn.sessions import key_of
-from atpn.tracking import State, Track, to_bytes
 from loadtests import served, workloads
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "capacity.md"

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 if not __package__:  # started as a file: make `loadtests` importable
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from atpn.engine.inference import FaceNetwork, ModelFile, available_cores
 from atpn.geometry import Image
-from atpn.inference import FaceNetwork, ModelFile, available_cores
 from atpn.settings import Settings, load_settings
 from loadtests.served import Load, Served, align_request, service
 from loadtests.workloads import (

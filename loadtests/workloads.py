@@ -13,12 +13,12 @@ import numpy as np
 import onnxruntime as ort
 import skimage.data
 
-from atpn.aligner import Prediction, predict
-from atpn.batching import Batcher
 from atpn.core import open_core
+from atpn.engine.batching import Batcher
+from atpn.engine.inference import Engine, FaceNetwork, ModelFile, find_model, shipped_models
+from atpn.faces.images import decode
+from atpn.faces.pipeline import Prediction, predict
 from atpn.geometry import Box, Image, crop, roi_from_detection
-from atpn.images import decode
-from atpn.inference import Engine, FaceNetwork, ModelFile, find_model, shipped_models
 from atpn.metrics import Metrics
 from atpn.settings import Settings
 from loadtests.client import cpu_seconds, event_loop

@@ -17,9 +17,9 @@ from fastapi import FastAPI
 
 from atpn.app import create_app
 from atpn.core import Core, run_core
-from atpn.detection import Detection, Detector
+from atpn.engine.inference import FaceNetwork, ModelFile, Predictions
+from atpn.faces.detection import Detection, Detector
 from atpn.geometry import Box, Image
-from atpn.inference import FaceNetwork, ModelFile, Predictions
 from atpn.settings import Settings
 from tests.clips import encoded
 

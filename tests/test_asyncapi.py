@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from websockets.asyncio.client import ClientConnection, connect
 
-from atpn import track
+from atpn.api import track
 from tests import clips
 from tests.conftest import FakeServiceFactory
 from tests.server import Server, running

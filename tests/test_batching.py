@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atpn.batching import Batcher, Priority
+from atpn.engine.batching import Batcher, Priority
 from atpn.errors import DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
 
 

@@ -22,7 +22,7 @@ from atpn.cli import main
 from atpn.cli.inputs import Unreadable, image_files
 from atpn.cli.plot import broken
 from atpn.cli.video import Sequence, VideoFile, Webcam, sources
-from atpn.smoothing import OneEuro
+from atpn.faces.smoothing import OneEuro
 from tests import clips
 from tests.server import Server, running
 

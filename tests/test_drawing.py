@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from atpn.aligner import Face
-from atpn.drawing import draw
+from atpn.faces.drawing import draw
+from atpn.faces.pipeline import Face
 from atpn.geometry import Image, square
 from tests.conftest import FakeServiceFactory, Service
 

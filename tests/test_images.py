@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from atpn.errors import AtpnError, InvalidImage, TooManyPixels, UnsupportedMediaType
+from atpn.faces.images import decode, decode_picture
 from atpn.geometry import Box, Image
-from atpn.images import decode, decode_picture
 from tests.clips import encoded
 
 MANY = 40_000_000

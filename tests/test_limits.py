@@ -8,7 +8,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from atpn import limits
-from atpn.auth import check_origin
+from atpn.api.auth import check_origin
 from atpn.errors import ForbiddenOrigin, RateLimited
 from atpn.limits import RateLimiter
 from tests.conftest import FakeServiceFactory

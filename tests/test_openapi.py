@@ -1,6 +1,6 @@
 """The OpenAPI document's examples are what the service really answers."""
 
-from atpn.schemas import ANSWER_EXAMPLE, PROBLEM_EXAMPLE, Answer, Problem
+from atpn.api.schemas import ANSWER_EXAMPLE, PROBLEM_EXAMPLE, Answer, Problem
 from tests.conftest import FakeServiceFactory, Service
 
 

@@ -11,9 +11,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from atpn.auth import check_key, offered_key
+from atpn.api.auth import check_key, offered_key
+from atpn.api.page import FILES, FOLDER, PATHS, SWAGGER_UI
 from atpn.errors import Unauthorized
-from atpn.page import FILES, FOLDER, PATHS, SWAGGER_UI
 from tests.conftest import FakeServiceFactory, Service
 from tests.server import Server, running
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from atpn.core import open_core
+from atpn.engine.inference import bucket_of, shipped_models, warm_sizes
 from atpn.errors import ConfigurationError
-from atpn.inference import bucket_of, shipped_models, warm_sizes
 from tests.conftest import SettingsFactory
 from tests.server import running
 

@@ -10,9 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
+from atpn.engine.inference import FaceNetwork, find_model, shipped_models
+from atpn.engine.remote import HEADER_LENGTH, RemoteNetwork, read_tensors, request_in_numbers
 from atpn.errors import ConfigurationError, EngineUnavailable
-from atpn.inference import FaceNetwork, find_model, shipped_models
-from atpn.remote import HEADER_LENGTH, RemoteNetwork, read_tensors, request_in_numbers
 from tests.server import Server, running
 from tests.stores import free_port
 

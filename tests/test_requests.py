@@ -3,7 +3,7 @@
 import msgpack
 import pytest
 
-from atpn.requests import wished_type
+from atpn.api.negotiation import wished_type
 from tests.conftest import FakeServiceFactory, Service
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atpn.aligner import Face, seen_twice
+from atpn.faces.pipeline import Face, seen_twice
+from atpn.faces.second_look import APART, askew, believed, share
 from atpn.geometry import Box, square
-from atpn.second_look import APART, askew, believed, share
 
 ROI = square(100, 100, 80)
 

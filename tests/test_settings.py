@@ -7,8 +7,8 @@ import onnxruntime as ort
 import pytest
 
 from atpn.core import open_core
+from atpn.engine.inference import PROVIDERS
 from atpn.errors import ConfigurationError
-from atpn.inference import PROVIDERS
 from atpn.settings import PREFIX, Settings, load_settings
 from tests.conftest import SettingsFactory
 

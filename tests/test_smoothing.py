@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atpn.smoothing import LONGEST_GAP_S, OneEuro, Smoother
+from atpn.faces.smoothing import LONGEST_GAP_S, OneEuro, Smoother
 
 Points = NDArray[Any]
 RNG = np.random.default_rng(5)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atpn import tracking
 from atpn.errors import InvalidRequest
+from atpn.faces import tracking
+from atpn.faces.tracking import Rules, Sighting, State, Track
 from atpn.geometry import Box, square
-from atpn.tracking import Rules, Sighting, State, Track
 
 RULES = Rules(max_faces=2, threshold=0.7, redetect_every=30)
 LEFT, RIGHT = square(100, 100, 80), square(400, 100, 80)

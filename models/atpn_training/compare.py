@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from atpn.engine.inference import FaceNetwork, ModelFile, Predictions, find_model
 from atpn.geometry import Box, crop, roi_from_landmarks
-from atpn.inference import FaceNetwork, ModelFile, Predictions, find_model
 from atpn_training.artifacts import ARTIFACTS
 from atpn_training.data import Array, Images, load_faces
 from atpn_training.measures import THRESHOLD, errors_98

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atpn.detection import Detector
+from atpn.faces.detection import Detector
 from atpn.geometry import crop, landmark_box, roi_from_detection, roi_from_landmarks
 from atpn_training.artifacts import ARTIFACTS, read_metadata, replace_file, write_metadata
 from atpn_training.card import CARD, figures_table, with_table

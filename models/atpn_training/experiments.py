@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atpn.detection import Detector
+from atpn.faces.detection import Detector
 from atpn.geometry import crop, landmark_box, roi_from_detection, roi_from_landmarks
 from atpn_training import ablate
 from atpn_training.artifacts import ARTIFACTS, replace_file

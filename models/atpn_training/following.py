@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atpn import tracking
-from atpn.detection import Detector
+from atpn.engine.inference import FaceNetwork
+from atpn.faces import tracking
+from atpn.faces.detection import Detector
+from atpn.faces.tracking import Rules, Sighting, State
 from atpn.geometry import (
     Box,
     crop,
@@ -18,9 +20,7 @@ from atpn.geometry import (
     turned_pose,
     upright_roi,
 )
-from atpn.inference import FaceNetwork
 from atpn.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
-from atpn.tracking import Rules, Sighting, State
 from atpn_training.data import Array, Images
 from atpn_training.measures import Figures, rounded
 
@@ -65,7 +65,7 @@ def frames(path: Path) -> Iterator[Images]:
 
 @dataclass
 class Follower:
-    """A stream without a socket: the decisions of `atpn.tracking` in the order of the service."""
+    """A stream without a socket: `atpn.faces.tracking` in the order of the service."""
 
     network: FaceNetwork
     detector: Detector

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atpn.detection import Detector
+from atpn.engine.inference import FaceNetwork, Predictions, find_model
+from atpn.faces.detection import Detector
+from atpn.faces.second_look import askew, believed, share
 from atpn.geometry import (
     Box,
     crop,
@@ -16,8 +18,6 @@ from atpn.geometry import (
     square,
     upright_roi,
 )
-from atpn.inference import FaceNetwork, Predictions, find_model
-from atpn.second_look import askew, believed, share
 from atpn_training.artifacts import ARTIFACTS
 from atpn_training.data import Array, Images
 

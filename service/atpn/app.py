@@ -14,12 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from atpn import __version__, align, oip, ops, page, traces, track
-from atpn.auth import check_key, client_of
+from atpn import __version__, traces
+from atpn.api import align, oip, ops, page, track
+from atpn.api.auth import check_key, client_of
+from atpn.api.schemas import problem_payload
 from atpn.core import Core, open_core
 from atpn.errors import AtpnError, InvalidRequest, RateLimited, Unauthorized
 from atpn.metrics import Metrics
-from atpn.schemas import problem_payload
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn.http")

@@ -7,12 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from atpn.aligner import Aligner, Prediction, predict
-from atpn.batching import Batcher
-from atpn.detection import Detector
-from atpn.errors import ConfigurationError, EngineUnavailable, Overloaded, StoreUnavailable
-from atpn.geometry import Image
-from atpn.inference import (
+from atpn.engine.batching import Batcher
+from atpn.engine.inference import (
     CPU,
     Engine,
     FaceNetwork,
@@ -23,9 +19,13 @@ from atpn.inference import (
     shipped_models,
     warm_sizes,
 )
+from atpn.engine.remote import RemoteNetwork
+from atpn.errors import ConfigurationError, EngineUnavailable, Overloaded, StoreUnavailable
+from atpn.faces.detection import Detector
+from atpn.faces.pipeline import Aligner, Prediction, predict
+from atpn.geometry import Image
 from atpn.limits import RateLimiter
 from atpn.metrics import Metrics
-from atpn.remote import RemoteNetwork
 from atpn.sessions import MemoryStore, RedisStore, Store, Tokens
 from atpn.settings import Settings
 

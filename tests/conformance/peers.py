@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from atpn.inference import find_model, shipped_models
+from atpn.engine.inference import find_model, shipped_models
 from tests.stores import free_port
 
 START_S = 120

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from atpn import Client
+from atpn.engine.inference import FaceNetwork, find_model, shipped_models
+from atpn.engine.remote import RemoteNetwork, request_in_bytes, request_in_numbers
 from atpn.geometry import Image
-from atpn.inference import FaceNetwork, find_model, shipped_models
-from atpn.remote import RemoteNetwork, request_in_bytes, request_in_numbers
 from tests.conformance.peers import HERE, MLServer
 from tests.server import Server, running
 

@@ -10,8 +10,8 @@ import skimage.data
 import torch
 from numpy.typing import NDArray
 
+from atpn.engine.inference import FaceNetwork, find_model, shipped_models
 from atpn.geometry import Box, Image, crop, crop_to_image, square
-from atpn.inference import FaceNetwork, find_model, shipped_models
 from atpn.landmarks import to_68
 from atpn_training.batches import Batch, Sampler
 from atpn_training.data import HAND_68, HAND_98, STORED, Faces, Scene

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from atpn.inference import FaceNetwork, find_model, shipped_models
+from atpn.engine.inference import FaceNetwork, find_model, shipped_models
 
 
 @pytest.mark.parametrize("name", ["atpn", "yunet"])

@@ -10,8 +10,8 @@ import pytest
 import skimage.data
 import torch
 
+from atpn.engine.inference import FaceNetwork, Predictions, find_model, shipped_models
 from atpn.geometry import crop, square
-from atpn.inference import FaceNetwork, Predictions, find_model, shipped_models
 from atpn_training import export as exporting
 from atpn_training.compare import Comparison, Trial, answers, compare, first_accurate, speed_ratio
 from atpn_training.compress import (

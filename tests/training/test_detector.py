@@ -5,9 +5,9 @@ import onnx
 import pytest
 from skimage import data
 
-from atpn.detection import OUTPUTS, Detector, decode, overlap, pad, shrink, suppress
+from atpn.engine.inference import find_model, shipped_models
+from atpn.faces.detection import OUTPUTS, Detector, decode, overlap, pad, shrink, suppress
 from atpn.geometry import Box, Image
-from atpn.inference import find_model, shipped_models
 from atpn_training import detector as rebuilding
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import skimage.data
 
+from atpn.engine.inference import find_model, shipped_models
 from atpn.geometry import Box, Image, roi_from_detection
-from atpn.inference import find_model, shipped_models
 from atpn.landmarks import to_68
 from atpn_training import evaluate
 from atpn_training.artifacts import ARTIFACTS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atpn.inference import FaceNetwork, find_model
+from atpn.engine.inference import FaceNetwork, find_model
 from atpn_training.export import ExportError, check, export, to_onnx, trial_crops
 from atpn_training.net import ATPN
 from tests.training.synthetic import shake_batch_norm, tiny_net

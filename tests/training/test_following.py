@@ -9,11 +9,11 @@ import pytest
 import skimage.data
 
 from atpn.core import run_core
-from atpn.detection import Detection
+from atpn.engine.inference import FaceNetwork, Predictions, find_model, shipped_models
+from atpn.faces.detection import Detection
+from atpn.faces.stream import Stream
+from atpn.faces.tracking import Rules
 from atpn.geometry import Box, Image, square
-from atpn.inference import FaceNetwork, Predictions, find_model, shipped_models
-from atpn.stream import Stream
-from atpn.tracking import Rules
 from atpn_training.following import (
     Follower,
     Seen,

@@ -193,7 +193,7 @@ def models(as_json: AsJson = False) -> None:
     with needs("cpu"):
         import onnxruntime  # noqa: F401, PLC0415
 
-        from atpn.inference import find_model, shipped_models  # noqa: PLC0415
+        from atpn.engine.inference import find_model, shipped_models  # noqa: PLC0415
         from atpn.settings import load_settings  # noqa: PLC0415
 
     folder = load_settings().model_dir or shipped_models()

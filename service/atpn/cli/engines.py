@@ -81,9 +81,9 @@ class Local:
 
     def align(self, data: bytes, wanted: Wanted) -> Result:
         """See `Engine.align`."""
-        from atpn import photo  # noqa: PLC0415 - `local` has made sure that it is there
-        from atpn.batching import Priority  # noqa: PLC0415
-        from atpn.uploads import Upload  # noqa: PLC0415
+        from atpn.api.uploads import Upload  # noqa: PLC0415
+        from atpn.engine.batching import Priority  # noqa: PLC0415
+        from atpn.faces import photographs as photo  # noqa: PLC0415 - `local` has made sure that it is there
 
         asked = photo.Wanted(wanted.points, wanted.pose, wanted.max_faces, wanted.min_confidence)
         timeout_s = self.core.settings.request_timeout_s
@@ -98,8 +98,8 @@ class Local:
         realtime: bool,  # noqa: ARG002 - frames wait for no network here
     ) -> Iterator[Frame]:
         """See `Engine.track`."""
-        from atpn.stream import Stream, rules_of  # noqa: PLC0415
-        from atpn.track import View, frame_payload  # noqa: PLC0415
+        from atpn.api.track import View, frame_payload  # noqa: PLC0415
+        from atpn.faces.stream import Stream, rules_of  # noqa: PLC0415
 
         rules = rules_of(self.core.settings, follow.max_faces, follow.min_confidence)
         stream = Stream(self.core, None, rules)
@@ -119,8 +119,8 @@ class Local:
             self._call(stream.close)
 
     def _call(self, work: Callable[..., Any], *args: Any) -> Any:
+        from atpn.api.schemas import problem_payload  # noqa: PLC0415
         from atpn.errors import AtpnError  # noqa: PLC0415
-        from atpn.schemas import problem_payload  # noqa: PLC0415
 
         try:
             return self.portal.call(work, *args)

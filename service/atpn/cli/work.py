@@ -16,7 +16,7 @@ from atpn.client import ClientError, Frame, Result
 from atpn.client.pictures import Picture
 from atpn.client.protocol import Follow
 from atpn.client.requests import Wanted
-from atpn.smoothing import Smoother
+from atpn.faces.smoothing import Smoother
 
 
 class WithoutLandmarks(Sink):

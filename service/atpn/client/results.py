@@ -184,7 +184,7 @@ class Result:
         if self.picture is None:
             raise ValueError("the result does not hold its image")
         with needs("video"):
-            from atpn.drawing import Mark, draw  # noqa: PLC0415 - needs OpenCV
+            from atpn.faces.drawing import Mark, draw  # noqa: PLC0415 - needs OpenCV
 
         marks = [
             Mark(

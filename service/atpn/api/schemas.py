@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
-from atpn.aligner import Aligned, Face
 from atpn.errors import AtpnError
+from atpn.faces.pipeline import Aligned, Face
 from atpn.geometry import Array, Box
 from atpn.landmarks import subset
 

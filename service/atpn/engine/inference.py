@@ -46,7 +46,7 @@ def shipped_models() -> Path:
     packaged = Path(str(resources.files("atpn"))) / "artifacts"
     if packaged.is_dir():
         return packaged
-    return Path(__file__).resolve().parents[2] / "models" / "artifacts"  # a source checkout
+    return Path(__file__).resolve().parents[3] / "models" / "artifacts"  # a source checkout
 
 
 def find_model(folder: Path, name: str, version: str | None = None) -> ModelFile:

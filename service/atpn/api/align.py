@@ -6,13 +6,16 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from atpn.batching import Priority
-from atpn.core import Core
-from atpn.drawing import rendered
-from atpn.errors import AtpnError
-from atpn.photo import Seen, Wanted, answer_payload, look
-from atpn.requests import JSON, MSGPACK, packed, timeout_of, unless_gone, wanted_core, wished_type
-from atpn.schemas import (
+from atpn.api.negotiation import (
+    JSON,
+    MSGPACK,
+    packed,
+    timeout_of,
+    unless_gone,
+    wanted_core,
+    wished_type,
+)
+from atpn.api.schemas import (
     ANSWER_EXAMPLE,
     PROBLEM_EXAMPLE,
     Answer,
@@ -21,8 +24,13 @@ from atpn.schemas import (
     Problem,
     problem_payload,
 )
+from atpn.api.uploads import Upload, read_batch, read_upload
+from atpn.core import Core
+from atpn.engine.batching import Priority
+from atpn.errors import AtpnError
+from atpn.faces.drawing import rendered
+from atpn.faces.photographs import Seen, Wanted, answer_payload, look
 from atpn.traces import note
-from atpn.uploads import Upload, read_batch, read_upload
 
 router = APIRouter(tags=["faces"])
 

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from atpn import tracking
-from atpn.aligner import Aligned, Face, Prepared, Timings
-from atpn.batching import Priority
 from atpn.core import Core
+from atpn.engine.batching import Priority
 from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
+from atpn.faces import tracking
+from atpn.faces.images import Picture
+from atpn.faces.pipeline import Aligned, Face, Prepared, Timings
+from atpn.faces.tracking import Rules, Sighting, State, Track
 from atpn.geometry import Box
-from atpn.images import Picture
 from atpn.sessions import Saved, key_of
 from atpn.settings import Settings
-from atpn.tracking import Rules, Sighting, State, Track
 
 log = logging.getLogger("atpn.stream")
 

@@ -4,14 +4,14 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from atpn.aligner import Aligned, Face, Prepared
-from atpn.batching import Priority
+from atpn.api.schemas import Payload, face_payload, milliseconds
+from atpn.api.uploads import Upload, check_inside
 from atpn.core import Core
+from atpn.engine.batching import Priority
 from atpn.errors import DeadlineExceeded
+from atpn.faces.images import Picture
+from atpn.faces.pipeline import Aligned, Face, Prepared
 from atpn.geometry import Box, roi_from_detection
-from atpn.images import Picture
-from atpn.schemas import Payload, face_payload, milliseconds
-from atpn.uploads import Upload, check_inside
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from atpn.batching import Batcher, Done, Priority
-from atpn.detection import Detector
+from atpn.engine.batching import Batcher, Done, Priority
+from atpn.engine.inference import Engine
+from atpn.faces.detection import Detector
+from atpn.faces.images import Picture, decode_picture
+from atpn.faces.second_look import askew, believed, share
 from atpn.geometry import (
     CROP_SIZE,
     Array,
@@ -25,9 +28,6 @@ from atpn.geometry import (
     upright_roi,
     wrapped,
 )
-from atpn.images import Picture, decode_picture
-from atpn.inference import Engine
-from atpn.second_look import askew, believed, share
 
 
 @dataclass(frozen=True)

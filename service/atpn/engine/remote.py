@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from atpn.engine.inference import ModelFile, Predictions
 from atpn.errors import ConfigurationError, EngineUnavailable
 from atpn.geometry import Image
-from atpn.inference import ModelFile, Predictions
 
 log = logging.getLogger("atpn.remote")
 

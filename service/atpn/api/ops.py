@@ -44,5 +44,5 @@ async def metrics(request: Request) -> Response:
 @router.get("/asyncapi.json", summary="The WebSocket protocol", response_class=Response)
 async def asyncapi() -> Response:
     """The messages of /track as an AsyncAPI document."""
-    document = resources.files("atpn").joinpath("asyncapi.json").read_bytes()
+    document = resources.files("atpn.api").joinpath("asyncapi.json").read_bytes()
     return Response(document, media_type="application/json")

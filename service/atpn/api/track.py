@@ -20,7 +20,8 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
-from atpn.auth import check_key, check_origin, client_of
+from atpn.api.auth import check_key, check_origin, client_of
+from atpn.api.schemas import Payload, box_payload, face_payload, milliseconds, points_payload
 from atpn.core import Core
 from atpn.errors import (
     AtpnError,
@@ -31,9 +32,8 @@ from atpn.errors import (
     TooManyStreams,
     Unauthorized,
 )
-from atpn.schemas import Payload, box_payload, face_payload, milliseconds, points_payload
-from atpn.smoothing import Smoother
-from atpn.stream import FrameResult, Stream, rules_of
+from atpn.faces.smoothing import Smoother
+from atpn.faces.stream import FrameResult, Stream, rules_of
 
 log = logging.getLogger("atpn.track")
 

@@ -14,8 +14,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from atpn.errors import InvalidBox, InvalidRequest, TooLarge, UnsupportedMediaType
+from atpn.faces.images import FORMATS
 from atpn.geometry import Box
-from atpn.images import FORMATS
 
 RAW_TYPES = frozenset(
     [*FORMATS.values(), "application/octet-stream", "image/jpg", "image/x-ms-bmp"]

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from atpn import __version__
-from atpn.aligner import Prediction
-from atpn.batching import Done
+from atpn.api.negotiation import timeout_of, unless_gone, wanted_core
+from atpn.api.schemas import Problem
+from atpn.api.uploads import read_body
 from atpn.core import Core
+from atpn.engine.batching import Done
 from atpn.errors import InvalidRequest, NoSuchModel
+from atpn.faces.pipeline import Prediction
 from atpn.geometry import CROP_SIZE, Image
-from atpn.requests import timeout_of, unless_gone, wanted_core
-from atpn.schemas import Problem
-from atpn.uploads import read_body
 
 HEADER_LENGTH = "inference-header-content-length"
 CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atpn.engine.inference import ModelFile, open_session
 from atpn.geometry import Box, Image
-from atpn.inference import ModelFile, open_session
 
 Array = NDArray[np.float32]
 
