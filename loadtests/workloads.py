@@ -13,11 +13,19 @@ import numpy as np
 import onnxruntime as ort
 import skimage.data
 
-from atpn.core import open_core
+from atpn.assembly import open_core
 from atpn.engine.batching import Batcher
-from atpn.engine.inference import Engine, FaceNetwork, ModelFile, find_model, shipped_models
+from atpn.engine.inference import (
+    FaceNetwork,
+    ModelFile,
+    Prediction,
+    find_model,
+    shipped_models,
+)
+from atpn.engine.lanes import Priority
 from atpn.faces.images import decode
-from atpn.faces.pipeline import Prediction, predict
+from atpn.faces.photographs import Photograph, look_at
+from atpn.faces.pipeline import Pipeline
 from atpn.geometry import Box, Image, crop, roi_from_detection
 from atpn.metrics import Metrics
 from atpn.settings import Settings
@@ -158,14 +166,15 @@ def batcher_rate(
         return count
 
     async def run() -> Rate:
-        async with Batcher(
-            predict(Engine(network)),
+        batches: Batcher[Image, Prediction] = Batcher(
+            lambda crops: network.run(np.stack(crops)).each(),
             max_batch_size=settings.max_batch_size,
             max_queue=settings.max_queue_faces,
             max_wait_ms=settings.max_wait_ms,
             parallel=cores,
-            observer=Metrics(),
-        ) as batcher:
+            observer=Metrics().queue(),
+        )
+        async with batches as batcher:
             cpu_s, started = cpu_seconds(), time.perf_counter()
             each = (calls(batcher, started + seconds) for _ in range(callers))
             return rate_of(sum(await asyncio.gather(*each)), started, cpu_s)
@@ -175,16 +184,19 @@ def batcher_rate(
 
 
 def search_ms(settings: Settings, data: bytes, repeats: int) -> list[tuple[float, float]]:
-    """Milliseconds to decode and search a photograph as the service does, and wholly decoded."""
+    """Milliseconds of a photograph as the service looks at it, and decoded at its own size."""
+
+    async def look(pipeline: Pipeline, photo: Photograph) -> None:
+        await look_at(pipeline, photo, settings.request_timeout_s, Priority.PHOTO, "/align")
 
     async def run() -> list[tuple[float, float]]:
         async with open_core(settings) as core:
             times = []
             for _ in range(repeats + 1):
                 started = time.perf_counter()
-                await core.aligner.search(data, settings.max_faces)
+                await look(core.pipeline, Photograph(data))
                 between = time.perf_counter()
-                await core.aligner.search(data, settings.max_faces, whole=True)
+                await look(core.pipeline, Photograph(data, whole=True))
                 ended = time.perf_counter()
                 times.append((1000 * (between - started), 1000 * (ended - between)))
             return times[1:]  # the first warmed both up

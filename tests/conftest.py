@@ -16,7 +16,8 @@ import skimage.data
 from fastapi import FastAPI
 
 from atpn.app import create_app
-from atpn.core import Core, run_core
+from atpn.assembly import run_core
+from atpn.core import Core
 from atpn.engine.inference import FaceNetwork, ModelFile, Predictions
 from atpn.faces.detection import Detection, Detector
 from atpn.geometry import Box, Image

@@ -9,10 +9,11 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from atpn.faces.encoded_image import EncodedImage
 from atpn.geometry import Box, Image, roi_from_detection, roi_from_landmarks
 from atpn.landmarks import CONTOURS, LEFT_PUPIL, MIRROR, RIGHT_PUPIL
 from tests.clips import encoded, two_faces
-from tests.conftest import FakeServiceFactory, Service, png
+from tests.conftest import FakeDetector, FakeServiceFactory, Service, png
 from tests.test_images import as_stored, exif, saved
 
 Points = NDArray[np.float64]
@@ -347,28 +348,27 @@ async def test_a_large_photograph_has_its_faces_where_they_are_in_it(
     assert distance(np.array(face["landmarks"]) / 4, points) < 0.02 * np.ptp(points[:, 0])
 
 
-async def test_only_what_network_and_detector_need_is_decoded(
-    fake_service: FakeServiceFactory, astronaut: Image
-) -> None:
+def test_only_what_network_and_detector_need_is_decoded(astronaut: Image) -> None:
     data = encoded(cv2.resize(astronaut, (2600, 1950)).astype(np.uint8), 80)
     face, small = Box(400, 300, 800, 700), Box(10, 10, 60, 60)  # as the detector sees the half
 
-    async def searched(*boxes: Box, whole: bool = False) -> int:
-        aligner = (await fake_service(boxes=list(boxes))).core.aligner
-        return (await aligner.search(data, 9, whole)).picture.reduction
+    def searched(*boxes: Box, whole: bool = False) -> int:
+        image = EncodedImage(data, 10_000_000, FakeDetector(*boxes), whole)
+        image.crops(image.search() or [Box(0, 0, 2000, 1950)])
+        return image.reduction
 
-    async def known(*rois: Box, whole: bool = False) -> int:
-        aligner = (await fake_service()).core.aligner
-        return (await aligner.prepare(data, lambda *_: list(rois), whole)).picture.reduction
+    def known(*rois: Box, whole: bool = False) -> int:
+        image = EncodedImage(data, 10_000_000, FakeDetector(), whole)
+        image.crops(list(rois))
+        return image.reduction
 
-    assert await searched(face) == await searched() == 2
-    assert await searched(face, small) == 1
-    assert await searched(face, whole=True) == 1
+    assert searched(face) == searched() == 2
+    assert searched(face, small) == 1
+    assert searched(face, whole=True) == 1
     large = Box(200, 200, 1100, 1100)
-    assert await known(large) == 4
-    assert await known(large, Box(500, 500, 800, 800)) == 2
-    assert await known(large, whole=True) == 1
-    assert await known() == 1
+    assert known(large) == 4
+    assert known(large, Box(500, 500, 800, 800)) == 2
+    assert known(large, whole=True) == 1
 
 
 async def test_a_large_photograph_is_drawn_on_at_its_own_size(

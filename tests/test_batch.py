@@ -109,9 +109,9 @@ async def test_a_single_image_overtakes_a_batch_that_waits(
     batch = asyncio.create_task(
         service.client.post("/align/batch", files=form(*[one_colour(0, 0, 0)] * 8))
     )
-    await until(lambda: service.core.batcher.waiting)
+    await until(lambda: service.core.pipeline.waiting)
     photo = asyncio.create_task(service.post("/align", one_colour(255, 255, 255)))
-    await until(lambda: service.core.batcher.waiting >= 2)
+    await until(lambda: service.core.pipeline.waiting >= 2)
     service.network.gate.set()
     assert (await photo).status_code == 200
     seen = [bool(crops.mean() > 20) for crops in service.network.batches]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atpn.engine.batching import Batcher, Priority
+from atpn.engine.batching import Batcher
+from atpn.engine.lanes import Priority
 from atpn.errors import DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
 
 

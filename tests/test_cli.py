@@ -243,7 +243,7 @@ def test_a_setting_that_is_not_known_stops_serve_with_its_name() -> None:
         (["serve"], ["fastapi"], "cpu"),
         (["models"], ["onnxruntime"], "cpu"),
         (["align", PHOTO], ["onnxruntime", "cv2", "fastapi"], "cpu"),
-        (["align", PHOTO], ["fastapi"], "cpu"),
+        (["align", PHOTO], ["redis"], "cpu"),
         (["track", PHOTO, "--url", "http://127.0.0.1:9"], ["av"], "video"),
         (["track", PHOTO, "--plot", "p.png"], ["matplotlib"], "video"),
     ],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from atpn.faces.drawing import draw
-from atpn.faces.pipeline import Face
+from atpn.faces.face import Face
 from atpn.geometry import Image, square
 from tests.conftest import FakeServiceFactory, Service
 

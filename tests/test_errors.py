@@ -162,7 +162,7 @@ async def test_a_full_queue_refuses_with_the_time_to_wait(
     fake = await fake_service(max_queue_faces=2)
     async with busy(fake, small_png):
         waiting = asyncio.create_task(fake.post("/align", small_png))
-        await until(lambda: fake.core.batcher.waiting == 1)
+        await until(lambda: fake.core.pipeline.waiting == 1)
         boxes = [[8, 8, 40, 40]] * 2
         refused = await fake.post_boxes("/align", small_png, boxes)
     assert_problem(refused, 503, "overloaded")
@@ -264,7 +264,7 @@ async def test_the_work_of_a_client_who_hangs_up_never_reaches_the_model(
     async with busy(fake, small_png):
         caller = Caller(small_png)
         request = asyncio.create_task(caller.post(fake, "/align"))
-        await until(lambda: fake.core.batcher.waiting == 1)
+        await until(lambda: fake.core.pipeline.waiting == 1)
         caller.hang_up()
         await asyncio.wait_for(request, 5)  # while the model still works on the first
     assert (await fake.post("/align", small_png)).status_code == 200
@@ -385,7 +385,7 @@ async def test_a_face_that_the_model_fails_on_fails_alone_in_its_batch(
     pictures = [one_colour(0, 255, 0), one_colour(255, 0, 0), one_colour(0, 0, 255)]
     async with busy(fake, small_png):
         tasks = [asyncio.create_task(fake.post("/align", picture)) for picture in pictures]
-        await until(lambda: fake.core.batcher.waiting == 3)
+        await until(lambda: fake.core.pipeline.waiting == 3)
     green, red, blue = await asyncio.gather(*tasks)
     assert [len(batch) for batch in fake.network.batches] == [1, 3, 1, 1, 1]
     assert (green.status_code, blue.status_code) == (200, 200)

@@ -11,7 +11,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from atpn.app import create_app
-from atpn.core import Core, run_core
+from atpn.assembly import run_core
+from atpn.core import Core
 from atpn.errors import StoreUnavailable
 from atpn.geometry import Box
 from atpn.sessions import MemoryStore, Saved, key_of

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from atpn.errors import AtpnError, InvalidImage, TooManyPixels, UnsupportedMediaType
-from atpn.faces.images import decode, decode_picture
+from atpn.faces.images import Decoded, decode, decode_reduced, read_header
 from atpn.geometry import Box, Image
 from tests.clips import encoded
 
@@ -118,10 +118,14 @@ def test_a_turned_jpeg_has_its_corners_where_they_belong(orientation: int) -> No
         assert np.abs(decoded[y, x].astype(int) - colour).max() < 20
 
 
+def reduced(data: bytes, most: float) -> Decoded:
+    """The image, decoded by up to ``most`` smaller."""
+    return decode_reduced(data, read_header(data, MANY), most)
+
+
 @pytest.mark.parametrize("most", [0.0, 0.5, 1, 1.9, 2, 3.9, 4, 7, 8, 100])
 def test_a_jpeg_is_decoded_no_smaller_than_allowed(most: float, astronaut: Image) -> None:
-    picture = decode_picture(encoded(astronaut, 95), MANY, lambda *_: most)
-    assert (picture.width, picture.height) == (512, 512)
+    picture = reduced(encoded(astronaut, 95), most)
     assert picture.reduction <= max(1, most) < 2 * picture.reduction or picture.reduction == 8
     assert picture.pixels.shape == (512 // picture.reduction, 512 // picture.reduction, 3)
 
@@ -133,8 +137,8 @@ def test_the_network_sees_the_same_in_a_smaller_picture(
 ) -> None:
     large = cv2.resize(astronaut, (4093, 4087), interpolation=cv2.INTER_CUBIC)
     data, roi = encoded(large.astype(np.uint8), 95), roi.scaled(8)
-    whole = decode_picture(data, MANY, lambda *_: 1)
-    smaller = decode_picture(data, MANY, lambda *_: reduction)
+    whole = reduced(data, 1)
+    smaller = reduced(data, reduction)
     assert (whole.reduction, smaller.reduction) == (1, reduction)
     pixel = roi.width / 112
     moved = [
@@ -151,15 +155,10 @@ def test_a_turned_jpeg_tells_its_upright_size_and_is_made_smaller_upright(
     orientation: int,
 ) -> None:
     stored = Pillow.fromarray(as_stored(corners(), orientation))
-    asked = []
-
-    def reducible(width: int, height: int) -> float:
-        asked.append((width, height))
-        return 2
-
     data = saved(stored, "JPEG", exif=exif(orientation), quality=95)
-    picture = decode_picture(data, MANY, reducible)
-    assert asked == [(48, 32)] == [(picture.width, picture.height)]
+    header = read_header(data, MANY)
+    assert (header.width, header.height) == (48, 32)
+    picture = decode_reduced(data, header, 2)
     assert picture.pixels.shape == (16, 24, 3)
     for (y, x), colour in {(2, 2): RED, (2, 21): GREEN, (13, 2): BLUE, (13, 21): WHITE}.items():
         assert np.abs(picture.pixels[y, x].astype(int) - colour).max() < 20
@@ -168,21 +167,14 @@ def test_a_turned_jpeg_tells_its_upright_size_and_is_made_smaller_upright(
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP"])
 def test_only_jpegs_are_made_smaller(kind: str, astronaut: Image) -> None:
     data = saved(Pillow.fromarray(astronaut), kind)
-    picture = decode_picture(data, MANY, lambda *_: 8)
+    picture = reduced(data, 8)
     assert (picture.reduction, picture.pixels.shape) == (1, (512, 512, 3))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_who_refuses_the_size_is_asked_before_anything_is_decoded(kind: str) -> None:
-    data = saved(Pillow.fromarray(corners()), kind)
-    refusal = ValueError("48x32 is no size for us")
-
-    def refuse(_width: int, _height: int) -> float:
-        raise refusal
-
-    with pytest.raises(ValueError, match="48x32") as raised:
-        decode_picture(data, MANY, refuse)
-    assert raised.value is refusal
+def test_the_size_is_known_before_anything_is_decoded(kind: str) -> None:
+    header = read_header(saved(Pillow.fromarray(corners()), kind), MANY)
+    assert (header.kind, header.width, header.height) == (kind, 48, 32)
 
 
 def test_the_exif_block_of_a_png_may_come_after_its_pixels() -> None:

@@ -49,6 +49,24 @@ def test_the_service_runs_where_torch_is_not_installed() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_faces_are_found_here_where_no_web_framework_is_installed() -> None:
+    web = ["fastapi", "starlette", "uvicorn"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({web}));"
+        "from atpn.cli import main; sys.exit(main(['align', 'docs/images/pose.png']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "in 1 image" in done.stdout
+
+
 def test_the_commands_help_needs_no_web_framework() -> None:
     code = "import sys; sys.modules['fastapi'] = None; from atpn.cli import main; main(['--help'])"
     done = subprocess.run(

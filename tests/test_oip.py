@@ -172,7 +172,7 @@ async def test_crops_of_the_protocol_share_batches_with_other_requests(
     while not fake.network.batches:
         await asyncio.sleep(0.005)
     others = [asyncio.create_task(fake.client.post(url, json=body())) for _ in range(3)]
-    while fake.core.batcher.waiting < 3:
+    while fake.core.pipeline.waiting < 3:
         await asyncio.sleep(0.005)
     fake.network.gate.set()
     assert {r.status_code for r in await asyncio.gather(first, *others)} == {200}

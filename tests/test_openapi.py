@@ -1,6 +1,7 @@
 """The OpenAPI document's examples are what the service really answers."""
 
-from atpn.api.schemas import ANSWER_EXAMPLE, PROBLEM_EXAMPLE, Answer, Problem
+from atpn.api.documentation import ANSWER_EXAMPLE, PROBLEM_EXAMPLE
+from atpn.api.schemas import Answer, Problem
 from tests.conftest import FakeServiceFactory, Service
 
 

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from atpn.core import open_core
+from atpn.assembly import open_core
 from atpn.engine.inference import bucket_of, shipped_models, warm_sizes
 from atpn.errors import ConfigurationError
 from tests.conftest import SettingsFactory
@@ -39,12 +39,12 @@ async def test_the_newest_version_is_taken_into_use_and_told(
     folder = model_folder(tmp_path / "models")
     async with open_core(settings(model_dir=folder)) as core:
         before = core.model.version
-        assert not await core.reload()
+        assert not await core.reloader.reload()
         add_version(folder, "12")
-        assert await core.reload()
+        assert await core.reloader.reload()
         assert (before, core.model.version) == ("1", "12")
         crops = [np.zeros((112, 112, 3), np.uint8)] * 2
-        assert len(await core.batcher.submit(crops)) == 2
+        assert len(await core.pipeline.infer(crops, 10)) == 2
         assert 'version="12"} 1.0' in core.metrics.render().decode()
 
 
@@ -55,7 +55,7 @@ async def test_a_damaged_version_is_refused_and_the_old_one_stays(
     async with open_core(settings(model_dir=folder)) as core:
         add_version(folder, "2", damaged=True)
         with pytest.raises(ConfigurationError, match="sha256"):
-            await core.reload()
+            await core.reloader.reload()
         assert core.model.version == "1"
 
 
@@ -65,7 +65,7 @@ async def test_a_version_that_was_chosen_by_setting_stays(
     folder = model_folder(tmp_path / "models")
     async with open_core(settings(model_dir=folder, model_version="1")) as core:
         add_version(folder, "2")
-        assert not await core.reload()
+        assert not await core.reloader.reload()
 
 
 async def test_no_request_is_lost_while_the_model_is_replaced(

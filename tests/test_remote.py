@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from atpn.engine.inference import FaceNetwork, find_model, shipped_models
-from atpn.engine.remote import HEADER_LENGTH, RemoteNetwork, read_tensors, request_in_numbers
+from atpn.engine.oip_tensors import HEADER_LENGTH, read_tensors, request_in_numbers
+from atpn.engine.remote import RemoteNetwork
 from atpn.errors import ConfigurationError, EngineUnavailable
 from tests.server import Server, running
 from tests.stores import free_port

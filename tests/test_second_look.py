@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atpn.faces.pipeline import Face, seen_twice
-from atpn.faces.second_look import APART, askew, believed, share
+from atpn.faces.face import Face
+from atpn.faces.second_look import APART, askew, believed, seen_twice, share
 from atpn.geometry import Box, square
 
 ROI = square(100, 100, 80)

@@ -6,7 +6,7 @@ import os
 import onnxruntime as ort
 import pytest
 
-from atpn.core import open_core
+from atpn.assembly import open_core
 from atpn.engine.inference import PROVIDERS
 from atpn.errors import ConfigurationError
 from atpn.settings import PREFIX, Settings, load_settings

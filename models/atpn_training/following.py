@@ -1,7 +1,8 @@
 """Tracks the faces of a clip frame by frame by the service's own rules, and measures that."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -9,38 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atpn.engine.inference import FaceNetwork
-from atpn.faces import tracking
 from atpn.faces.detection import Detector
-from atpn.faces.tracking import Rules, Sighting, State
-from atpn.geometry import (
-    Box,
-    crop,
-    crop_to_image,
-    roi_from_detection,
-    turned_pose,
-    upright_roi,
-)
+from atpn.faces.face import Face, faces_of
+from atpn.faces.frame import follow_frame
+from atpn.faces.looking import drive
+from atpn.faces.tracking import Rules, State
+from atpn.geometry import Box, crop, roi_from_detection
 from atpn.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
-from atpn_training.data import Array, Images
+from atpn_training.data import Images
 from atpn_training.measures import Figures, rounded
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One face in one frame."""
-
-    landmarks: Array  # (98, 2) in frame pixels
-    pose: Array  # (3,) yaw, pitch, roll in radians
-    confidence: float
-
-
-@dataclass(frozen=True)
 class Step:
     """What tracking did with one frame."""
 
-    faces: dict[int, Seen]  # by track id
+    faces: dict[int, Face]  # by track id
     given_up: int  # tracks that the frame ended
     looked: bool  # whether the detector saw it
     detections: int = 0  # and how many faces it found
@@ -65,7 +52,7 @@ def frames(path: Path) -> Iterator[Images]:
 
 @dataclass
 class Follower:
-    """A stream without a socket: `atpn.faces.tracking` in the order of the service."""
+    """A stream without a socket: drives the very steps that the service drives."""
 
     network: FaceNetwork
     detector: Detector
@@ -75,46 +62,22 @@ class Follower:
     def advance(self, image: Images) -> Step:
         """Track one frame."""
         height, width = image.shape[:2]
-        before = tracking.resized(self.state, width, height)
-        seen = self._see(image, [t.roi for t in before.tracks])
-        state = tracking.follow(before, before.seq + 1, _sightings(seen), self.rules)
-        by_id = {t.track_id: s for t, s in zip(before.tracks, seen, strict=True)}
-        for track in tracking.missing(before, state):
-            rungs = self._see(image, tracking.ladder(track))
-            state, rung = tracking.recover(state, track, _sightings(rungs), self.rules)
-            if rung >= 0:
-                by_id[track.track_id] = rungs[rung]
-        given_up = len(tracking.missing(before, state))
-        looked, detections = tracking.wants_detection(before, state, self.rules), 0
-        if looked:
-            found = [roi_from_detection(d.box) for d in self.detector.detect(image)]
-            rois = tracking.unclaimed(state, found, self.rules)
-            fresh = self._see(image, rois)
-            by_roi = {s.next_roi: f for s, f in zip(_sightings(fresh), fresh, strict=True)}
-            known = state
-            state = tracking.admit(state, rois, _sightings(fresh), self.rules)
-            by_id |= {t.track_id: by_roi[t.roi] for t in tracking.missing(state, known)}
-            detections = len(found)
-        self.state = state
-        kept = {t.track_id: by_id[t.track_id] for t in state.tracks}
-        return Step(kept, given_up, looked, detections)
+        now = replace(self.state, seq=self.state.seq + 1)
+        followed = drive(
+            follow_frame(now, width, height, self.rules),
+            partial(self._see, image),
+            partial(self._search, image),
+        )
+        self.state = followed.state
+        looked = followed.found is not None
+        return Step(followed.faces, followed.given_up, looked, followed.found or 0)
 
-    def _see(self, image: Images, rois: list[Box]) -> list[Seen]:
-        if not rois:
-            return []
-        out = self.network.run(np.stack([crop(image, roi) for roi in rois]))
-        return [
-            Seen(
-                crop_to_image(out.landmarks[i], roi),
-                turned_pose(out.pose[i], roi.angle),
-                float(out.confidence[i]),
-            )
-            for i, roi in enumerate(rois)
-        ]
+    def _see(self, image: Images, rois: list[Box]) -> list[Face]:
+        crops = np.stack([crop(image, roi) for roi in rois])
+        return faces_of(rois, self.network.run(crops).each())
 
-
-def _sightings(seen: list[Seen]) -> list[Sighting]:
-    return [Sighting(s.confidence, upright_roi(s.landmarks)) for s in seen]
+    def _search(self, image: Images) -> list[Box]:
+        return [roi_from_detection(found.box) for found in self.detector.detect(image)]
 
 
 def follow(network: FaceNetwork, detector: Detector, clip: Iterable[Images]) -> list[Step]:

@@ -5,6 +5,7 @@ files there, and whichever is scraped adds them up.
 """
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 from prometheus_client import (
@@ -21,8 +22,12 @@ SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+def _ignored(size: int, seconds: float) -> None:
+    """A run that nobody counts."""
+
+
 class Metrics:
-    """All metrics of one process; also the observer of the batcher."""
+    """All metrics of one process."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -44,7 +49,9 @@ class Metrics:
             "atpn_decode_seconds", "Time to check and decode one image or frame"
         )
         self.detect_seconds = seconds("atpn_detect_seconds", "Time of one run of the face detector")
-        self.queue_seconds = seconds("atpn_queue_seconds", "Time a face waits for its batch")
+        self.queue_seconds = seconds(
+            "atpn_queue_seconds", "Time an image or frame waits for a thread and for its batches"
+        )
         self.inference_seconds = seconds("atpn_inference_seconds", "Time of one run of the network")
         self.batch_faces = Histogram(
             "atpn_batch_faces",
@@ -129,27 +136,16 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # of one process only
             ProcessCollector(registry=registry)
 
-    def detected(self, route: str, seconds: float) -> None:
-        """Count one run of the face detector."""
-        self.detections.labels(route).inc()
-        self.detect_seconds.observe(seconds)
+    def looked_at(self, route: str, decode_s: float, detect_s: list[float]) -> None:
+        """Count one image: how long decoding took, and each run of the face detector."""
+        self.decode_seconds.observe(decode_s)
+        for seconds in detect_s:
+            self.detections.labels(route).inc()
+            self.detect_seconds.observe(seconds)
 
-    def batch_ran(self, size: int, seconds: float) -> None:
-        """See `batching.Observer`."""
-        self.batch_faces.observe(size)
-        self.inference_seconds.observe(seconds)
-
-    def item_waited(self, seconds: float) -> None:
-        """See `batching.Observer`."""
-        self.queue_seconds.observe(seconds)
-
-    def item_dropped(self, reason: str) -> None:
-        """See `batching.Observer`."""
-        self.dropped.labels(reason).inc()
-
-    def queue_is(self, length: int) -> None:
-        """See `batching.Observer`."""
-        self.queue_faces.set(length)
+    def queue(self, ran: Callable[[int, float], None] = _ignored) -> "Queue":
+        """An observer for one of the queues; ``ran`` is told the size and seconds of each run."""
+        return Queue(self, ran)
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes; of all workers, where there are several."""
@@ -158,3 +154,22 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+
+class Queue:
+    """What one queue tells of its work (a `batching.Observer`): the gauge is the sum of all."""
+
+    def __init__(self, metrics: Metrics, ran: Callable[[int, float], None]) -> None:
+        self._metrics = metrics
+        self.batch_ran = ran
+        self._length = 0
+
+    def item_dropped(self, reason: str) -> None:
+        """Count the item."""
+        self._metrics.dropped.labels(reason).inc()
+
+    def queue_is(self, length: int) -> None:
+        """Add what has changed; called under the queue's lock."""
+        change, self._length = length - self._length, length
+        if change:
+            self._metrics.queue_faces.inc(change)

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp
 
 from atpn.app import create_app
 from atpn.core import Core
-from atpn.errors import ConfigurationError
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn")
@@ -70,7 +69,6 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._drain_s = drain_s
         self._drain: asyncio.Task[None] | None = None
-        self._reload: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load the models, listen, and say where."""
@@ -78,7 +76,8 @@ class DrainingServer(uvicorn.Server):
         if self.started:
             loop = asyncio.get_running_loop()
             if threading.current_thread() is threading.main_thread():
-                loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+                core: Core = self.config.app.state.core  # type: ignore[union-attr]
+                loop.add_signal_handler(signal.SIGHUP, core.reloader.request)
             log.info("serving on http://%s:%d, /docs explains", self.config.host, self.config.port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -88,17 +87,6 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._drain = asyncio.get_running_loop().create_task(self._finish(core))
-
-    def _on_hangup(self) -> None:
-        self._reload = asyncio.get_running_loop().create_task(self._reload_model())
-
-    async def _reload_model(self) -> None:
-        core: Core = self.config.app.state.core  # type: ignore[union-attr]
-        try:
-            if not await core.reload():
-                log.info("reload: %s/%s stays in use", core.model.name, core.model.version)
-        except ConfigurationError as error:
-            log.error("reload: %s", error)
 
     async def _finish(self, core: Core) -> None:
         core.leaving = True

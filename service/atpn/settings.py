@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from atpn.errors import ConfigurationError
+from atpn.errors import ConfigurationError, first_of
 
 PREFIX = "ATPN_"
 MIB = 1024 * 1024
@@ -214,9 +214,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        got = "" if first["loc"][0] in SECRETS else f", got {first['input']!r}"
-        raise ConfigurationError(f"{name}: {first['msg']}{got}") from None
+        path, text = first_of(error.errors())
+        name = PREFIX + "_".join(path).upper()
+        got = "" if path[0] in SECRETS else f", got {error.errors()[0]['input']!r}"
+        raise ConfigurationError(f"{name}: {text}{got}") from None
     except ValueError as error:  # pydantic-settings: a list that is not JSON
         raise ConfigurationError(str(error)) from error

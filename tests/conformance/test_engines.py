@@ -13,7 +13,8 @@ import pytest
 
 from atpn import Client
 from atpn.engine.inference import FaceNetwork, find_model, shipped_models
-from atpn.engine.remote import RemoteNetwork, request_in_bytes, request_in_numbers
+from atpn.engine.oip_tensors import request_in_bytes, request_in_numbers
+from atpn.engine.remote import RemoteNetwork
 from atpn.geometry import Image
 from tests.conformance.peers import HERE, MLServer
 from tests.server import Server, running

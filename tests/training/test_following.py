@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import skimage.data
 
-from atpn.core import run_core
+from atpn.assembly import run_core
 from atpn.engine.inference import FaceNetwork, Predictions, find_model, shipped_models
 from atpn.faces.detection import Detection
+from atpn.faces.face import Face
 from atpn.faces.stream import Stream
 from atpn.faces.tracking import Rules
 from atpn.geometry import Box, Image, square
 from atpn_training.following import (
     Follower,
-    Seen,
     Step,
     follow,
     frames,
@@ -35,7 +35,7 @@ BLANK: Image = np.zeros((64, 64, 3), np.uint8)
 def step(*ids: int, given_up: int = 0, moved: float = 0.0) -> Step:
     """A frame with these tracks, whose landmarks are moved to the right in pixels."""
     points = face_points(np.random.default_rng(0)) + np.array([moved, 0], np.float32)
-    seen = Seen(points, np.zeros(3, np.float32), 0.9)
+    seen = Face(square(0, 0, 1), points, 0.9, np.zeros(3, np.float32))
     return Step(dict.fromkeys(ids, seen), given_up, looked=not ids)
 
 
@@ -78,7 +78,7 @@ async def test_a_clip_is_followed_as_the_service_follows_a_stream(
     follower = Follower(FickleNetwork(), FickleDetector(), rules)
     steps = [follower.advance(image) for image in clip]
     async with run_core(settings(), FickleNetwork(), FickleDetector()) as core:
-        stream = Stream(core, None, rules)
+        stream = Stream(core.pipeline, core.store, core.tokens, None, rules)
         answers = [await stream.frame(png(image), 0) for image in clip]
         await stream.close()
     assert sum(step.given_up for step in steps) > 10

@@ -1,18 +1,12 @@
-"""What several endpoints ask of an HTTP request: its deadline, its client, its wished format."""
+"""In which form an answer is given: what Accept wishes, as far as it can be had."""
 
-import asyncio
-import math
-from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import msgpack
-from fastapi import Request, Response
+from fastapi import Response
 from pydantic_core import to_json
 
-from atpn.core import Core
-from atpn.errors import ClientGone, InvalidRequest, ShuttingDown
-
-T = TypeVar("T")
 Payload = dict[str, Any]
 
 JSON, MSGPACK = "application/json", "application/msgpack"
@@ -40,47 +34,3 @@ def packed(payload: Payload, kind: str, headers: Mapping[str, str] | None = None
     """``payload`` as JSON or msgpack."""
     data = msgpack.packb(payload) if kind == MSGPACK else to_json(payload)
     return Response(data, headers=dict(headers or {}), media_type=kind)
-
-
-def wanted_core(request: Request) -> Core:
-    """The core; ShuttingDown where it takes no new work."""
-    core: Core = request.app.state.core
-    if core.draining.is_set():
-        raise ShuttingDown("this replica is shutting down; retry on another", retry_after_s=1)
-    return core
-
-
-def timeout_of(request: Request, most: float) -> float:
-    """Seconds until the answer is useless: X-Request-Timeout, at most the setting."""
-    text = request.headers.get("x-request-timeout")
-    if text is None:
-        return most
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds > 0:  # NaN too
-        raise InvalidRequest(f"X-Request-Timeout: a positive number of seconds, not {text!r}")
-    return min(seconds, most)
-
-
-async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
-    """The result of ``work``; ClientGone, and ``work`` cancelled, if the client hangs up.
-
-    The body must have been read: from then on the only message that can come is the end.
-    """
-    task = asyncio.create_task(work)
-    watch = asyncio.create_task(_hang_up(request))
-    try:
-        await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone("the client closed the connection")
-        return task.result()
-    finally:
-        for owned in (task, watch):
-            owned.cancel()
-
-
-async def _hang_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

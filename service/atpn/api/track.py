@@ -15,23 +15,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
-import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
+from atpn.api import problems
+from atpn.api.answers import Payload, View, frame_payload, points_payload
 from atpn.api.auth import check_key, check_origin, client_of
-from atpn.api.schemas import Payload, box_payload, face_payload, milliseconds, points_payload
 from atpn.core import Core
-from atpn.errors import (
-    AtpnError,
-    ForbiddenOrigin,
-    InvalidRequest,
-    ShuttingDown,
-    TooLarge,
-    TooManyStreams,
-    Unauthorized,
-)
+from atpn.errors import AtpnError, InvalidRequest, TooLarge, first_of
 from atpn.faces.smoothing import Smoother
 from atpn.faces.stream import FrameResult, Stream, rules_of
 
@@ -47,8 +39,6 @@ SUBPROTOCOLS: dict[str, Callable[[Payload], str | bytes]] = {
 MAX_TEXT = 4096  # characters of a control message
 RESTART = 1012  # close codes of RFC 6455 and its registry
 GOING_AWAY = 1001
-TRY_AGAIN = 1013
-POLICY = 1008
 
 
 class Config(BaseModel):
@@ -62,15 +52,6 @@ class Config(BaseModel):
     points: int | None = None
     include: list[str] | None = None
     smoothing: bool | None = None
-
-
-@dataclass(frozen=True)
-class View:
-    """What each answer contains."""
-
-    points: int = 98
-    pose: bool = True
-    smoothing: bool = False
 
 
 @dataclass
@@ -122,16 +103,11 @@ async def track(socket: WebSocket) -> None:
         check_origin(core.settings.cors_origins, socket.headers)
         key = check_key(core.settings.api_key_hashes, socket.headers, offered)
         core.limiter.take(client_of(socket, key))
-        if core.draining.is_set():
-            raise ShuttingDown("this replica is shutting down; reconnect to another")
-        if core.streams >= core.settings.max_streams:
-            raise TooManyStreams(f"{core.streams} streams are open; try again later")
+        # A client that goes away is no error: its session stays in the store.
+        with core.open_stream(), suppress(WebSocketDisconnect):
+            await connection.serve()
     except AtpnError as error:
         await connection.refuse(error)
-        return
-    # A client that goes away is no error: its session stays in the store.
-    with core.open_stream(), suppress(WebSocketDisconnect):
-        await connection.serve()
 
 
 class Connection:
@@ -149,13 +125,13 @@ class Connection:
         self._arrived = asyncio.Event()
         self._turn = asyncio.Lock()  # of a frame in work, or of the goodbye
         rules = rules_of(core.settings)
-        self._stream = Stream(core, socket.query_params.get("token"), rules)
+        token = socket.query_params.get("token")
+        self._stream = Stream(core.pipeline, core.store, core.tokens, token, rules)
 
     async def refuse(self, error: AtpnError) -> None:
         """Tell why, and close."""
-        await self._send(error_payload(error))
-        codes = {Unauthorized: POLICY, ForbiddenOrigin: POLICY, ShuttingDown: RESTART}
-        await self._socket.close(codes.get(type(error), TRY_AGAIN), error.code)
+        await self._send(problems.message(self._core.metrics, error))
+        await self._socket.close(error.close_code, error.code)
 
     async def serve(self) -> None:
         """Greet, then answer frames until the client goes, idles out, or the process drains."""
@@ -245,9 +221,8 @@ class Connection:
         try:
             config = Config.model_validate(fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise InvalidRequest(f"{name}: {first['msg']}") from None
+            path, text = first_of(error.errors())
+            raise InvalidRequest(f"{'.'.join(path)}: {text}") from None
         if config.points not in {None, 98, 68, 5}:
             raise InvalidRequest("points: 98, 68 or 5 is expected")
         unknown = set(config.include or []) - {"pose"}
@@ -299,7 +274,7 @@ class Connection:
         seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
         smoothed = self._smoother(seen, time.monotonic())
         for fields, points in zip(payload["faces"], smoothed, strict=True):
-            fields["smoothed"] = points_payload(points, self._view.points)
+            fields["smoothed"] = points_payload(points, self._view.points or 98)
 
     async def _drain(self) -> None:
         await self._core.draining.wait()
@@ -317,10 +292,9 @@ class Connection:
             await self._socket.close(code, reason)
 
     async def _send_error(self, error: AtpnError, seq: int | None = None, skipped: int = 0) -> None:
-        self._core.metrics.errors.labels(error.code).inc()
         if seq is not None:
             self._core.metrics.frames.labels("error").inc()
-        await self._send(error_payload(error, seq, skipped))
+        await self._send(problems.message(self._core.metrics, error, seq, skipped))
 
     async def _send(self, payload: Payload) -> None:
         try:
@@ -331,33 +305,3 @@ class Connection:
                 await self._socket.send_bytes(data)
         except (RuntimeError, OSError) as error:  # closed while we answered
             raise WebSocketDisconnect(1006) from error
-
-
-def error_payload(error: AtpnError, seq: int | None = None, skipped: int = 0) -> Payload:
-    """An ``error`` message; with ``seq`` it is the answer to that frame."""
-    payload: Payload = {"type": "error", "code": error.code, "detail": error.detail}
-    if seq is not None:
-        payload |= {"seq": seq, "dropped": skipped}
-    return payload
-
-
-def frame_payload(result: FrameResult, skipped: int, view: View) -> Payload:
-    """The ``frame`` message."""
-    return {
-        "type": "frame",
-        "seq": result.seq,
-        "state": result.state,
-        "dropped": skipped,
-        "image": {"width": result.width, "height": result.height},
-        "faces": [
-            {
-                "track_id": tracked.track_id,
-                "generation": tracked.generation,
-                "roi": box_payload(face.roi),
-                "roi_angle": round(float(np.degrees(face.roi.angle)), 2),
-            }
-            | face_payload(face, view.points, view.pose)
-            for tracked, face in result.faces
-        ],
-        "ms": milliseconds(result.decode_s, result.detect_s, result.aligned),
-    }

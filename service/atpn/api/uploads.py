@@ -193,13 +193,3 @@ def _parse_box(value: object, name: str) -> Box:
     if box.width < 1 or box.height < 1:
         raise InvalidBox(f"{name}: x1 must be at least x0 + 1 and y1 at least y0 + 1")
     return box
-
-
-def check_inside(boxes: list[Box], width: int, height: int) -> None:
-    """InvalidBox if one lies wholly outside the image or is far larger than it."""
-    image = Box(0, 0, width, height)
-    for i, box in enumerate(boxes):
-        if image.iou(box) == 0:
-            raise InvalidBox(f"boxes[{i}]: lies outside the image of {width}x{height} pixels")
-        if max(box.width, box.height) > 4 * max(width, height):
-            raise InvalidBox(f"boxes[{i}]: far larger than the image of {width}x{height} pixels")

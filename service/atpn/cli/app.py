@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 
 from atpn import __version__
+from atpn.cli.backends import Backend, local, remote
 from atpn.cli.bench import measure
-from atpn.cli.engines import Engine, local, remote
 from atpn.cli.inputs import Unreadable, image_files
 from atpn.cli.output import Csv, FaceTable, JsonLines, Sink, TrackTable, screen
 from atpn.cli.plot import Plot
@@ -129,7 +129,7 @@ def align(
     check_points(points)
     wanted = Wanted(points, pose, max_faces, min_confidence)
     sink = chosen(as_json, as_csv, wanted, frames=False, landmarks=True)
-    look(images, wanted, sink, draw, engine_of(url, key, timeout))
+    look(images, wanted, sink, draw, backend_of(url, key, timeout))
 
 
 @app.command()
@@ -147,7 +147,7 @@ def pose(
     """Find the faces of images and where they look: yaw, pitch and roll in degrees."""
     wanted = Wanted(98, True, max_faces, min_confidence)
     sink = WithoutLandmarks(chosen(as_json, as_csv, wanted, frames=False, landmarks=False))
-    look(images, wanted, sink, draw, engine_of(url, key, timeout))
+    look(images, wanted, sink, draw, backend_of(url, key, timeout))
 
 
 @app.command()
@@ -177,7 +177,7 @@ def track(
     if (out or plot) and len(found) > 1:
         raise typer.BadParameter(f"{len(found)} videos: --out and --plot are made of one")
     sinks = [chosen(as_json, as_csv, Wanted(points, True), frames=True, landmarks=True)]
-    opening = engine_of(url, key, timeout)
+    opening = backend_of(url, key, timeout)
     if found:
         sinks += [Plot(plot)] if plot else []
         sinks += [recording(out)] if out else []
@@ -259,7 +259,9 @@ def chosen(as_json: bool, as_csv: bool, wanted: Wanted, frames: bool, landmarks:
     return TrackTable(wanted.pose) if frames else FaceTable(wanted.pose)
 
 
-def engine_of(url: str | None, key: str | None, timeout_s: float) -> AbstractContextManager[Engine]:
+def backend_of(
+    url: str | None, key: str | None, timeout_s: float
+) -> AbstractContextManager[Backend]:
     """The service at ``url``, or this process."""
     if url is None:
         if key is not None:
@@ -292,7 +294,7 @@ def look(
     wanted: Wanted,
     sink: Sink,
     draw: Path | None,
-    opening: AbstractContextManager[Engine],
+    opening: AbstractContextManager[Backend],
 ) -> None:
     """What align and pose do with their images; ends the command with its exit code."""
     report = Report()

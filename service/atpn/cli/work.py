@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import islice
 
-from atpn.cli.engines import Engine
+from atpn.cli.backends import Backend
 from atpn.cli.inputs import ImageFile, Unreadable
 from atpn.cli.output import Entry, Sink
 from atpn.cli.report import Report
@@ -69,7 +69,7 @@ class Smoothed(Sink):
 
 
 def look_at_all(
-    opening: AbstractContextManager[Engine],
+    opening: AbstractContextManager[Backend],
     files: Sequence[ImageFile],
     wanted: Wanted,
     sinks: Iterable[Sink],
@@ -77,11 +77,11 @@ def look_at_all(
 ) -> None:
     """The faces of images to the sinks; what fails is reported and the others are done."""
     with ExitStack() as stack:
-        engine = stack.enter_context(opening)
+        backend = stack.enter_context(opening)
         for sink in sinks:
             stack.enter_context(sink)
         bar = stack.enter_context(report.progress("images", len(files)))
-        for name, result in aligned(engine, files, wanted):
+        for name, result in aligned(backend, files, wanted):
             if isinstance(result, Result):
                 for sink in sinks:
                     sink.add(Entry(name, result))
@@ -91,7 +91,7 @@ def look_at_all(
 
 
 def follow_all(
-    opening: AbstractContextManager[Engine],
+    opening: AbstractContextManager[Backend],
     sources: Sequence[Source],
     follow: Follow,
     most: int | None,
@@ -100,30 +100,30 @@ def follow_all(
 ) -> None:
     """The faces of each frame of each source to the sinks; what fails is reported."""
     with ExitStack() as stack:
-        engine = stack.enter_context(opening)
+        backend = stack.enter_context(opening)
         for sink in sinks:
             stack.enter_context(sink)
         for source in sources:
-            follow_one(engine, source, follow, most, sinks, report)
+            follow_one(backend, source, follow, most, sinks, report)
 
 
 def aligned(
-    engine: Engine, files: Iterable[ImageFile], wanted: Wanted
+    backend: Backend, files: Iterable[ImageFile], wanted: Wanted
 ) -> Iterator[tuple[str, Result | Exception]]:
     """Each file's result or error, in order; a few are in work at once."""
 
     def one(file: ImageFile) -> tuple[str, Result | Exception]:
         try:
-            return file.name, engine.align(file.read(), wanted)
+            return file.name, backend.align(file.read(), wanted)
         except (ClientError, OSError) as error:
             return file.name, error
 
-    with ThreadPoolExecutor(engine.parallel) as threads:
+    with ThreadPoolExecutor(backend.parallel) as threads:
         ahead: deque[Future[tuple[str, Result | Exception]]] = deque()
         try:
             for file in files:
                 ahead.append(threads.submit(one, file))
-                if len(ahead) > 2 * engine.parallel:
+                if len(ahead) > 2 * backend.parallel:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
@@ -132,7 +132,7 @@ def aligned(
 
 
 def follow_one(
-    engine: Engine,
+    backend: Backend,
     source: Source,
     follow: Follow,
     most: int | None,
@@ -153,7 +153,7 @@ def follow_one(
             if total is not None and most is not None:
                 total = min(total, most)
             with report.progress(source.name, total) as bar:
-                for frame in engine.track(images(), follow, footage.live):
+                for frame in backend.track(images(), follow, footage.live):
                     put(source.name, frame, times, sinks, report)
                     bar.advance()
     except (ClientError, Unreadable, OSError) as error:

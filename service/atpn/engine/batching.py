@@ -2,27 +2,18 @@
 
 import asyncio
 import math
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
+from atpn.engine.lanes import Entry, Lanes, Priority
 from atpn.errors import AtpnError, DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Priority(IntEnum):
-    """Who goes first where the engine is busy."""
-
-    LIVE = 0  # a frame of a stream: late is as bad as never
-    PHOTO = 1  # somebody waits for one image
-    BULK = 2  # many images at once
 
 
 @dataclass(frozen=True)
@@ -36,13 +27,10 @@ class Done(Generic[R]):
 
 
 class Observer(Protocol):
-    """What a batcher tells about its work; the metrics implement it."""
+    """What a batcher tells about its work, from its threads; the metrics implement it."""
 
     def batch_ran(self, size: int, seconds: float) -> None:
         """A batch of ``size`` items took ``seconds``."""
-
-    def item_waited(self, seconds: float) -> None:
-        """An item was queued for ``seconds`` before its batch started."""
 
     def item_dropped(self, reason: str) -> None:
         """An item left the queue without being run: cancelled, deadline or shutdown."""
@@ -57,9 +45,6 @@ class Silent:
     def batch_ran(self, size: int, seconds: float) -> None:
         """Ignore."""
 
-    def item_waited(self, seconds: float) -> None:
-        """Ignore."""
-
     def item_dropped(self, reason: str) -> None:
         """Ignore."""
 
@@ -67,56 +52,21 @@ class Silent:
         """Ignore."""
 
 
-@dataclass
-class _Entry(Generic[T, R]):
-    item: T
-    deadline: float
-    priority: Priority
-    future: "asyncio.Future[Done[R]]"
-    queued: float = field(default_factory=time.monotonic)
-
-
-class _Lanes(Generic[T, R]):
-    """Waiting entries, one first-in-first-out lane for each priority."""
-
-    def __init__(self) -> None:
-        self._lanes: list[deque[_Entry[T, R]]] = [deque() for _ in Priority]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._lanes))
-
-    def extend(self, entries: list[_Entry[T, R]]) -> None:
-        """Append entries of one priority."""
-        self._lanes[entries[0].priority].extend(entries)
-
-    def pop_first(self) -> _Entry[T, R]:
-        """The oldest entry of the most urgent lane."""
-        return next(lane for lane in self._lanes if lane).popleft()
-
-    def pop_oldest(self) -> _Entry[T, R]:
-        """The oldest entry of all."""
-        return min((lane for lane in self._lanes if lane), key=lambda q: q[0].queued).popleft()
-
-    def drop_done(self) -> int:
-        """Take out entries that nobody waits for; how many they were."""
-        before = len(self)
-        self._lanes = [deque(e for e in lane if not e.future.done()) for lane in self._lanes]
-        return before - len(self)
-
-
 class Batcher(Generic[T, R]):
-    """Collects items and runs them in batches on worker threads.
+    """Collects items and runs them in batches on threads of its own.
 
     ``run`` takes a list of items and returns as many results in the same order; it is called in
     up to ``parallel`` threads at once. An engine that is idle starts at once with what is queued
     (or after ``max_wait_ms``, if that is not 0); one that is busy lets the queue grow into the
     next batch. The more urgent go first, but each batch of several has a place for the item that
-    has waited longest, so that nobody starves. At most ``max_queue`` items wait, and bulk work
-    fills no more than half of that; a request that does not fit is refused whole, before
-    anything of it is queued. If a batch fails, its items are run one by one, so that one bad
-    item fails alone; an AtpnError of ``run`` is every item's, and nothing is run again.
+    has waited longest, and of batches of one every fourth is it, so that nobody starves. Items
+    that wait weigh at most ``max_queue`` together, and bulk work fills no more than half of that;
+    a request that does not fit is refused whole, before anything of it is queued. If a batch
+    fails, its items are run one by one, so that one bad item fails alone; an AtpnError of ``run``
+    is every item's, and nothing is run again.
 
-    Use it as ``async with Batcher(...) as batcher``.
+    Use it as ``async with Batcher(...) as batcher``. Futures are touched on the event loop only:
+    the threads take entries under a lock and hand each batch's results over in one call.
     """
 
     def __init__(
@@ -128,24 +78,28 @@ class Batcher(Generic[T, R]):
         max_wait_ms: float = 0.0,
         parallel: int = 1,
         observer: Observer | None = None,
+        name: str = "atpn-batch",
     ) -> None:
         self._run = run
         self._max_batch_size = max_batch_size
         self._max_queue = max_queue
         self._max_wait_s = max_wait_ms / 1000
-        self._parallel = parallel
         self._observer = observer or Silent()
-        self._queue: _Lanes[T, R] = _Lanes()
-        self._filled = asyncio.Event()
-        self._closing = False
-        self._workers: list[asyncio.Task[None]] = []
-        self._executor = ThreadPoolExecutor(parallel, "atpn-batch")
-        self._item_s = 0.005  # smoothed seconds of engine time per item, for Retry-After
+        self._queue: Lanes[T, Done[R]] = Lanes()
+        self._changed = threading.Condition()  # guards the queue and what follows
+        self._batches = 0
+        self._running = False
+        self._item_s = 0.005  # smoothed seconds of engine time per unit of weight
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
+            for i in range(parallel)
+        ]
 
     async def __aenter__(self) -> Self:
-        self._workers = [
-            asyncio.create_task(self._work(), name=f"batcher-{i}") for i in range(self._parallel)
-        ]
+        self._loop = asyncio.get_running_loop()
+        self._running = True
+        for thread in self._threads:
+            thread.start()
         return self
 
     async def __aexit__(
@@ -158,40 +112,43 @@ class Batcher(Generic[T, R]):
 
     @property
     def waiting(self) -> int:
-        """Items in the queue, whether or not somebody still waits for them."""
-        return len(self._queue)
+        """Weight of the items in the queue, whether or not somebody still waits for them."""
+        return self._queue.weight
 
     async def submit(
         self,
         items: Sequence[T],
         timeout_s: float = math.inf,
         priority: Priority = Priority.PHOTO,
+        weight: int = 1,
     ) -> list[Done[R]]:
-        """Results of ``items`` in their order.
+        """Results of ``items`` in their order; each takes ``weight`` of the queue while it waits.
 
         Raises Overloaded (nothing was queued), DeadlineExceeded, ShuttingDown, or
         InferenceFailed if an item fails alone too. A caller that is cancelled takes its items
         out of the queue.
         """
-        if self._closing or not self._workers:
-            raise ShuttingDown("the service is shutting down; retry on another replica")
         if not items:
             return []
-        self._admit(len(items), priority)
-        loop = asyncio.get_running_loop()
         deadline = time.monotonic() + timeout_s
-        entries: list[_Entry[T, R]] = [
-            _Entry(item, deadline, priority, loop.create_future()) for item in items
+        entries: list[Entry[T, Done[R]]] = [
+            Entry(item, deadline, priority, weight, self._loop.create_future()) for item in items
         ]
-        self._queue.extend(entries)
-        self._observer.queue_is(len(self._queue))
-        self._filled.set()
+        with self._changed:
+            if not self._running:
+                raise ShuttingDown("the service is shutting down; retry on another replica")
+            self._admit(weight * len(items), priority)
+            self._queue.extend(entries)
+            self._observer.queue_is(self._queue.weight)
+            self._changed.notify(len(entries))
+        late = None
+        if timeout_s < math.inf:
+            late = self._loop.call_later(timeout_s, _expire, entries, timeout_s)
         try:
-            async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
-                return [await entry.future for entry in entries]
-        except TimeoutError:
-            raise DeadlineExceeded(f"not finished within {timeout_s:g} s") from None
+            return [await entry.future for entry in entries]
         finally:
+            if late is not None:
+                late.cancel()
             for entry in entries:
                 if not entry.future.done():
                     entry.future.cancel()
@@ -199,104 +156,127 @@ class Batcher(Generic[T, R]):
                     entry.future.exception()  # seen: a sibling's error was raised instead
 
     async def close(self) -> None:
-        """Fail what waits, finish what runs, and end the workers."""
-        self._closing = True
-        while self._queue:
-            self._refuse(
-                self._queue.pop_first(), ShuttingDown("the service is shutting down"), "shutdown"
-            )
-        self._filled.set()
-        workers, self._workers = self._workers, []
-        await asyncio.gather(*workers)
-        self._executor.shutdown()
+        """Fail what waits, finish what runs, and end the threads."""
+        with self._changed:
+            self._running = False
+            waiting = []
+            while self._queue:
+                waiting.append(self._queue.pop(oldest=False))
+            self._changed.notify_all()
+        for entry in waiting:
+            self._observer.item_dropped("shutdown")
+            _settle(entry, ShuttingDown("the service is shutting down"))
+        await asyncio.to_thread(self._join)
 
-    def _admit(self, count: int, priority: Priority) -> None:
+    def _join(self) -> None:
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _admit(self, weight: int, priority: Priority) -> None:
         room = self._max_queue if priority < Priority.BULK else max(1, self._max_queue // 2)
-        if len(self._queue) + count > room:
+        if self._queue.weight + weight > room:
             for _ in range(self._queue.drop_done()):
                 self._observer.item_dropped("cancelled")
-        if len(self._queue) + count > room:
-            wait = max(0.1, len(self._queue) * self._item_s / self._parallel)
+        waiting = self._queue.weight
+        if weight and waiting + weight > room:
             raise Overloaded(
-                f"{len(self._queue)} items wait and {count} more would exceed {room}",
-                retry_after_s=wait,
+                f"{waiting} items wait and {weight} more would exceed {room}",
+                retry_after_s=max(0.1, waiting * self._item_s / len(self._threads)),
             )
 
-    def _refuse(self, entry: _Entry[T, R], error: AtpnError, reason: str) -> None:
-        self._observer.item_dropped(reason)
-        if not entry.future.done():
-            entry.future.set_exception(error)
+    def _work(self) -> None:
+        """A thread: take a batch, run it, hand the results over; until the batcher is closed."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or not self._running)
+                if not self._queue:
+                    return
+                if self._max_wait_s:
+                    self._changed.wait_for(self._is_full, self._max_wait_s)
+                batch, refused = self._next_batch()
+                self._observer.queue_is(self._queue.weight)
+            for entry, error in refused:
+                self._hand_over([(entry, error)])
+            if batch:
+                self._run_batch(batch)
+            batch, refused = [], []  # an idle thread keeps no picture alive
 
-    def _next_batch(self) -> list[_Entry[T, R]]:
+    def _is_full(self) -> bool:
+        return self._queue.weight >= self._max_batch_size or not self._running
+
+    def _next_batch(
+        self,
+    ) -> tuple[list[Entry[T, Done[R]]], list[tuple[Entry[T, Done[R]], AtpnError]]]:
         """Take up to a batch of items that somebody waits for and that are still in time."""
-        batch: list[_Entry[T, R]] = []
-        now = time.monotonic()
-        while self._queue and len(batch) < self._max_batch_size:
-            last = len(batch) == self._max_batch_size - 1 > 0
-            entry = self._queue.pop_oldest() if last else self._queue.pop_first()
+        batch: list[Entry[T, Done[R]]] = []
+        refused: list[tuple[Entry[T, Done[R]], AtpnError]] = []
+        now, most = time.monotonic(), self._max_batch_size
+        while self._queue and len(batch) < most:
+            fair = len(batch) == most - 1 > 0 or (most == 1 and self._batches % 4 == 3)
+            entry = self._queue.pop(oldest=fair)
             if entry.future.done():
                 self._observer.item_dropped("cancelled")
             elif entry.deadline <= now:
+                self._observer.item_dropped("deadline")
                 late = DeadlineExceeded("the deadline passed while the work was queued")
-                self._refuse(entry, late, "deadline")
+                refused.append((entry, late))
             else:
                 batch.append(entry)
-        return batch
+        self._batches += bool(batch)
+        return batch, refused
 
-    async def _work(self) -> None:
-        while True:
-            if not self._queue:
-                if self._closing:
-                    return
-                self._filled.clear()
-                await self._filled.wait()
-                continue
-            if self._max_wait_s and len(self._queue) < self._max_batch_size:
-                await asyncio.sleep(self._max_wait_s)
-            batch = self._next_batch()
-            self._observer.queue_is(len(self._queue))
-            if batch:
-                await self._run_batch(batch)
-
-    async def _run_batch(self, batch: list[_Entry[T, R]]) -> None:
+    def _run_batch(self, batch: list[Entry[T, Done[R]]]) -> None:
         started = time.monotonic()
-        for entry in batch:
-            self._observer.item_waited(started - entry.queued)
         try:
-            results, seconds = await self._call([entry.item for entry in batch])
+            results = self._run([entry.item for entry in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except AtpnError as error:  # concerns the whole batch, whatever is in it
-            for entry in batch:
-                if not entry.future.done():
-                    entry.future.set_exception(error)
+            self._hand_over([(entry, error) for entry in batch])
             return
         except Exception as error:
-            await self._run_one_by_one(batch, error)
+            self._run_one_by_one(batch, error)
             return
+        seconds = time.monotonic() - started
         self._observer.batch_ran(len(batch), seconds)
-        self._item_s += 0.1 * (seconds / len(batch) - self._item_s)
-        for entry, value in zip(batch, results, strict=True):
-            if not entry.future.done():
-                waited = started - entry.queued
-                entry.future.set_result(Done(value, waited, seconds, len(batch)))
+        weight = max(1, sum(entry.weight for entry in batch))
+        self._item_s += 0.1 * (seconds / weight - self._item_s)
+        self._hand_over(
+            [
+                (entry, Done(value, started - entry.queued, seconds, len(batch)))
+                for entry, value in zip(batch, results, strict=True)
+            ]
+        )
 
-    async def _run_one_by_one(self, batch: list[_Entry[T, R]], error: Exception) -> None:
+    def _run_one_by_one(self, batch: list[Entry[T, Done[R]]], error: Exception) -> None:
         if len(batch) == 1:
-            if not batch[0].future.done():
-                failure = InferenceFailed(f"the model failed: {type(error).__name__}")
-                failure.__cause__ = error
-                batch[0].future.set_exception(failure)
+            failure = InferenceFailed(f"the model failed: {type(error).__name__}")
+            failure.__cause__ = error
+            self._hand_over([(batch[0], failure)])
             return
         for entry in batch:
             if not entry.future.done():
-                await self._run_batch([entry])
+                self._run_batch([entry])
 
-    async def _call(self, items: list[T]) -> tuple[Sequence[R], float]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._timed, items)
+    def _hand_over(self, outcomes: "list[tuple[Entry[T, Done[R]], Done[R] | AtpnError]]") -> None:
+        self._loop.call_soon_threadsafe(_settle_all, outcomes)
 
-    def _timed(self, items: list[T]) -> tuple[Sequence[R], float]:
-        started = time.monotonic()
-        results = self._run(items)
-        if len(results) != len(items):
-            raise RuntimeError(f"{len(results)} results for {len(items)} items")
-        return results, time.monotonic() - started
+
+def _settle_all(outcomes: "list[tuple[Entry[T, Done[R]], Done[R] | AtpnError]]") -> None:
+    for entry, outcome in outcomes:
+        _settle(entry, outcome)
+
+
+def _settle(entry: Entry[T, Done[R]], outcome: Done[R] | AtpnError) -> None:
+    if entry.future.done():
+        return
+    if isinstance(outcome, AtpnError):
+        entry.future.set_exception(outcome)
+    else:
+        entry.future.set_result(outcome)
+
+
+def _expire(entries: list[Entry[T, Done[R]]], timeout_s: float) -> None:
+    for entry in entries:
+        _settle(entry, DeadlineExceeded(f"not finished within {timeout_s:g} s"))

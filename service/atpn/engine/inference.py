@@ -119,6 +119,15 @@ def open_session(path: Path, device: str, threads: int) -> ort.InferenceSession:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """The network's answer for one crop."""
+
+    landmarks: Array  # (98, 2) in units of the crop's side
+    pose: Array  # (3,) yaw, pitch, roll in radians
+    confidence: float  # probability that the crop shows a face
+
+
+@dataclass(frozen=True)
 class Predictions:
     """The network's answer for N crops."""
 
@@ -128,6 +137,11 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.confidence)
+
+    def each(self) -> "list[Prediction]":
+        """One a crop, in order."""
+        rows = zip(self.landmarks, self.pose, self.confidence.tolist(), strict=True)
+        return [Prediction(*row) for row in rows]
 
 
 class Network(Protocol):
@@ -196,10 +210,3 @@ class FaceNetwork:
 def warm_sizes(largest: int) -> list[int]:
     """Batch sizes to run before the first request: every power of two and the largest."""
     return sorted({bucket_of(n, largest) for n in range(1, largest + 1)})
-
-
-class Engine:
-    """The network in use; another version can take its place between two batches."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network

@@ -1,27 +1,27 @@
 """The face network behind an Open Inference Protocol server (Triton, KServe, another atpn)."""
 
-import json
 import logging
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
 
 from atpn.engine.inference import ModelFile, Predictions
+from atpn.engine.oip_tensors import (
+    BINARY_TENSORS,
+    HEADER_LENGTH,
+    read_tensors,
+    request_in_bytes,
+    request_in_numbers,
+)
 from atpn.errors import ConfigurationError, EngineUnavailable
 from atpn.geometry import Image
 
 log = logging.getLogger("atpn.remote")
 
 SCHEMES = ("oip+http://", "oip+https://")
-BINARY_TENSORS = "binary_tensor_data"  # the extension's name in a server's metadata
-HEADER_LENGTH = "inference-header-content-length"
-SHAPES = {"landmarks": (98, 2), "pose": (3,), "confidence": ()}
 CONNECTIONS = 16
-
-Body = tuple[bytes, dict[str, str]]  # of a request, and its headers
 
 
 class RemoteNetwork:
@@ -103,56 +103,7 @@ class RemoteNetwork:
         return True
 
 
-def request_in_bytes(crops: Image) -> Body:
-    """An inference request with the binary tensor extension: JSON, then the crops' bytes."""
-    head = json.dumps(
-        {
-            "inputs": [_input(crops) | {"parameters": {"binary_data_size": crops.nbytes}}],
-            "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in SHAPES],
-        }
-    ).encode()
-    headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
-    return head + np.ascontiguousarray(crops).tobytes(), headers
-
-
-def request_in_numbers(crops: Image) -> Body:
-    """The same request as every server of the protocol reads it: about four times the bytes."""
-    payload = {
-        "inputs": [_input(crops) | {"data": crops.ravel().tolist()}],
-        "outputs": [{"name": name} for name in SHAPES],
-    }
-    return json.dumps(payload).encode(), {"content-type": "application/json"}
-
-
-def _input(crops: Image) -> dict[str, object]:
-    return {"name": "image", "datatype": "UINT8", "shape": list(crops.shape)}
-
-
 def unavailable(detail: str) -> EngineUnavailable:
     """The error, logged: callers are told no address."""
     log.warning("engine: %s", detail)
     return EngineUnavailable("the inference server does not answer; try again", retry_after_s=1)
-
-
-def read_tensors(
-    body: bytes, header_length: str | None, count: int
-) -> dict[str, NDArray[np.float32]]:
-    """The outputs of an inference answer: JSON numbers, or raw bytes behind the JSON.
-
-    ValueError, KeyError, TypeError or AttributeError where it is not what the protocol says.
-    """
-    length = len(body) if header_length is None else int(header_length)
-    offset, tensors = length, {}
-    for output in json.loads(body[:length])["outputs"]:
-        size = (output.get("parameters") or {}).get("binary_data_size")
-        if size is None:
-            values = np.asarray(output["data"], np.float32).ravel()
-        else:
-            values = np.frombuffer(body[offset : offset + size], "<f4").astype(np.float32)
-            offset += size
-        if output["name"] in SHAPES:
-            tensors[output["name"]] = values.reshape(count, *SHAPES[output["name"]])
-    missing = SHAPES.keys() - tensors.keys()
-    if missing:
-        raise KeyError(f"no output {min(missing)!r}")
-    return tensors

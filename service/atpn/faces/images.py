@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -65,21 +65,25 @@ _REDUCED = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class Header:
+    """What an image says of itself; width and height are those of the upright image."""
+
+    kind: str  # by Pillow's name
+    width: int
+    height: int
+    orientation: int  # EXIF, 1 to 8
+
+
+@dataclass(frozen=True)
+class Decoded:
     """An image, upright by its EXIF tag, decoded at its own size or a fraction of it."""
 
     pixels: Image  # (h, w, 3) RGB; each stands for reduction x reduction of the image's
-    width: int  # of the image itself, in its pixels, as all coordinates are
-    height: int
     reduction: int = 1
 
     def crop(self, roi: Box) -> Image:
-        """What the network sees of ``roi``: (112, 112, 3); see `geometry.crop`."""
+        """What the network sees of ``roi`` (pixels of the image itself): (112, 112, 3)."""
         return crop(self.pixels, roi.scaled(1 / self.reduction))
-
-
-#: Width and height of an image to how much smaller it may be decoded (1: not at all).
-Reducible = Callable[[int, int], float]
 
 
 def decode(data: bytes, max_pixels: int) -> Image:
@@ -88,16 +92,15 @@ def decode(data: bytes, max_pixels: int) -> Image:
     Raises InvalidImage for what is empty, damaged or truncated, UnsupportedMediaType for
     another format, TooManyPixels if the header says more than ``max_pixels``.
     """
-    return decode_picture(data, max_pixels, lambda _width, _height: 1).pixels
+    return decode_reduced(data, read_header(data, max_pixels), 1).pixels
 
 
-def decode_picture(data: bytes, max_pixels: int, reducible: Reducible) -> Picture:
-    """As `decode`, but a JPEG at 1/2, 1/4 or 1/8 where that is within what ``reducible`` says.
+def decode_reduced(data: bytes, header: Header, most: float) -> Decoded:
+    """Decode what `read_header` has seen; a JPEG at 1/2, 1/4 or 1/8 where ``most`` allows it.
 
-    Also raises what ``reducible`` raises, which is asked before anything is decoded.
+    InvalidImage for what is damaged.
     """
-    header = _check_header(data, max_pixels)
-    most = max(1, reducible(header.width, header.height))
+    most = max(1, most)
     reduction = max(r for r in _REDUCED if r <= most) if header.kind == "JPEG" else 1
     flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -106,8 +109,7 @@ def decode_picture(data: bytes, max_pixels: int, reducible: Reducible) -> Pictur
         raise InvalidImage("the image data cannot be decoded") from error
     if pixels is None:
         raise InvalidImage("the image data cannot be decoded: damaged or truncated")
-    pixels = upright(pixels.astype(np.uint8, copy=False), header.orientation)
-    return Picture(pixels, header.width, header.height, reduction)
+    return Decoded(upright(pixels.astype(np.uint8, copy=False), header.orientation), reduction)
 
 
 def upright(image: Image, orientation: int) -> Image:
@@ -124,18 +126,8 @@ def upright(image: Image, orientation: int) -> Image:
     return np.ascontiguousarray(image)
 
 
-@dataclass(frozen=True)
-class _Header:
-    """What the header says; width and height are those of the upright image."""
-
-    kind: str
-    width: int
-    height: int
-    orientation: int
-
-
-def _check_header(data: bytes, max_pixels: int) -> _Header:
-    """Refuse by the header alone."""
+def read_header(data: bytes, max_pixels: int) -> Header:
+    """What the header says; raises as `decode` does, by the header and the file's end alone."""
     if not data:
         raise InvalidImage("the image is empty")
     try:
@@ -157,7 +149,7 @@ def _check_header(data: bytes, max_pixels: int) -> _Header:
         raise InvalidImage(f"truncated {kind}: {len(data)} bytes end before the image does")
     if _TURNS.get(orientation, (False,))[0]:
         width, height = height, width
-    return _Header(kind, width, height, orientation)
+    return Header(kind, width, height, orientation)
 
 
 def _orientation(header: Pillow.Image, data: bytes) -> int:

@@ -1,105 +1,69 @@
-"""One photograph, encoded, to the faces that a request wants to be told about."""
+"""One photograph, encoded, to the faces on it."""
 
-import asyncio
-import time
 from dataclasses import dataclass
 
-from atpn.api.schemas import Payload, face_payload, milliseconds
-from atpn.api.uploads import Upload, check_inside
-from atpn.core import Core
-from atpn.engine.batching import Priority
-from atpn.errors import DeadlineExceeded
-from atpn.faces.images import Picture
-from atpn.faces.pipeline import Aligned, Face, Prepared
+from atpn.engine.lanes import Priority
+from atpn.errors import InvalidBox
+from atpn.faces.encoded_image import EncodedImage
+from atpn.faces.face import Face
+from atpn.faces.looking import Steps, detect, look
+from atpn.faces.pipeline import Job, Pipeline, Timings
+from atpn.faces.second_look import look_twice
 from atpn.geometry import Box, roi_from_detection
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a request asks to be told about each face."""
+class Photograph:
+    """An encoded image, and which of its faces are wanted."""
 
-    points: int | None
-    pose: bool
-    max_faces: int | None
-    min_confidence: float | None
-    drawn: bool = False  # the picture itself is answered, with the faces drawn in it
+    data: bytes
+    boxes: list[Box] | None = None  # as a detector gives them; None: look for faces
+    max_faces: int | None = None  # best first; None: as the settings say
+    min_confidence: float | None = None  # None: as the settings say; of given boxes all are kept
+    whole: bool = False  # decode it at its own size, for drawing
 
 
 @dataclass(frozen=True)
 class Seen:
     """A photograph's faces, and what it took to find them."""
 
-    picture: Picture
+    image: EncodedImage
     faces: list[Face]
-    decode_s: float
-    detect_s: float  # 0 where boxes were given
-    aligned: Aligned
-
-    @property
-    def ms(self) -> dict[str, float]:
-        """Where the time went, in milliseconds."""
-        return milliseconds(self.decode_s, self.detect_s, self.aligned)
+    timings: Timings
 
 
-async def look(
-    core: Core, upload: Upload, wanted: Wanted, timeout_s: float, priority: Priority, route: str
+async def look_at(
+    pipeline: Pipeline, photo: Photograph, timeout_s: float, priority: Priority, route: str
 ) -> Seen:
-    """Decode, find and align; everything that a client who hangs up no longer wants.
+    """Decode, find and align. Raises what `Pipeline.do` raises, and InvalidBox."""
+    settings, metrics = pipeline.settings, pipeline.metrics
+    most = min(photo.max_faces or settings.max_faces, settings.max_faces)
+    faces = look_twice if settings.second_look else look
 
-    Raises what decoding, `check_inside` and the batcher raise, and DeadlineExceeded.
-    """
-    settings = core.settings
-    prepared, aligned = await _aligned(core, upload, wanted, timeout_s, priority)
-    least = wanted.min_confidence
+    def steps(width: int, height: int) -> Steps[list[Face]]:
+        if photo.boxes is None:
+            rois = (yield from detect())[:most]
+        else:
+            check_inside(photo.boxes, width, height)
+            rois = [roi_from_detection(box) for box in photo.boxes]
+        return (yield from faces(rois))
+
+    expected = 1 if photo.boxes is None else len(photo.boxes)
+    done = await pipeline.do(Job(photo.data, steps, expected, photo.whole), timeout_s, priority)
+    least = photo.min_confidence
     if least is None:
-        least = settings.min_confidence if upload.boxes is None else 0.0
-    faces = [f for f in aligned.faces if f.confidence >= least]
-    core.metrics.faces.labels(route).inc(len(faces))
-    core.metrics.decode_seconds.observe(prepared.decode_s)
-    if upload.boxes is None:
-        core.metrics.detected(route, prepared.find_s)
-    return Seen(
-        picture=prepared.picture,
-        faces=faces,
-        decode_s=prepared.decode_s,
-        detect_s=prepared.find_s if upload.boxes is None else 0.0,
-        aligned=aligned,
-    )
+        least = settings.min_confidence if photo.boxes is None else 0.0
+    kept = [face for face in done.value if face.confidence >= least]
+    metrics.faces.labels(route).inc(len(kept))
+    metrics.looked_at(route, done.image.decode_s, done.image.detect_s)
+    return Seen(done.image, kept, done.timings)
 
 
-async def _aligned(
-    core: Core, upload: Upload, wanted: Wanted, timeout_s: float, priority: Priority
-) -> tuple[Prepared, Aligned]:
-    deadline = time.monotonic() + timeout_s
-    look = core.aligner.align_twice if core.settings.second_look else core.aligner.align
-    try:
-        async with asyncio.timeout(timeout_s):
-            prepared = await _prepared(core, upload, wanted)
-            left_s = deadline - time.monotonic()
-            return prepared, await look(prepared, left_s, priority)
-    except TimeoutError:
-        raise DeadlineExceeded(f"not finished within {timeout_s:g} s") from None
-
-
-async def _prepared(core: Core, upload: Upload, wanted: Wanted) -> Prepared:
-    """Crops of the given boxes, or of what the detector finds."""
-    boxes, most = upload.boxes, core.settings.max_faces
-    if boxes is None:
-        most = min(wanted.max_faces or most, most)
-        return await core.aligner.search(upload.data, most, wanted.drawn)
-
-    def given(width: int, height: int) -> list[Box]:
-        check_inside(boxes, width, height)
-        return [roi_from_detection(box) for box in boxes]
-
-    return await core.aligner.prepare(upload.data, given, wanted.drawn)
-
-
-def answer_payload(core: Core, wanted: Wanted, seen: Seen) -> Payload:
-    """The body of an answer about one photograph."""
-    return {
-        "faces": [face_payload(f, wanted.points, wanted.pose) for f in seen.faces],
-        "image": {"width": seen.picture.width, "height": seen.picture.height},
-        "model": {"name": core.model.name, "version": core.model.version},
-        "ms": seen.ms,
-    }
+def check_inside(boxes: list[Box], width: int, height: int) -> None:
+    """InvalidBox if one lies wholly outside the image or is far larger than it."""
+    image = Box(0, 0, width, height)
+    for i, box in enumerate(boxes):
+        if image.iou(box) == 0:
+            raise InvalidBox(f"boxes[{i}]: lies outside the image of {width}x{height} pixels")
+        if max(box.width, box.height) > 4 * max(width, height):
+            raise InvalidBox(f"boxes[{i}]: far larger than the image of {width}x{height} pixels")

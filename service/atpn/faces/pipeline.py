@@ -1,267 +1,254 @@
-"""Image and regions in, faces out: the sole meeting point of geometry and the batcher."""
+"""Images in, answers out: drives the steps of a `Job` over threads and the network's batches.
 
-import asyncio
+A job begins on one of the image threads: header, decoding, detection, crops. Where the network
+runs on the CPU, that thread runs it as well and goes on with the next step: batches gain nothing
+there, hops cost. Elsewhere crops of all jobs share the batches of the GPU or of the server.
+"""
+
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from atpn.engine.batching import Batcher, Done, Priority
-from atpn.engine.inference import Engine
+from atpn.engine.batching import Batcher
+from atpn.engine.inference import CPU, Network, Prediction
+from atpn.engine.lanes import Priority
+from atpn.errors import AtpnError, ClientGone, InferenceFailed
 from atpn.faces.detection import Detector
-from atpn.faces.images import Picture, decode_picture
-from atpn.faces.second_look import askew, believed, share
-from atpn.geometry import (
-    CROP_SIZE,
-    Array,
-    Box,
-    Image,
-    crop_to_image,
-    landmark_box,
-    roi_from_detection,
-    rotation_from_euler,
-    turned_pose,
-    upright_roi,
-    wrapped,
-)
+from atpn.faces.encoded_image import EncodedImage
+from atpn.faces.face import Face, faces_of
+from atpn.faces.looking import Look, Steps
+from atpn.geometry import Box, Image
+from atpn.metrics import Metrics
+from atpn.settings import Settings
+
+T = TypeVar("T")
+
+REMOTE_RUNS = 8
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The network's answer for one crop."""
+class Job(Generic[T]):
+    """What is to be done with one encoded image."""
 
-    landmarks: Array  # (98, 2) in units of the crop's side
-    pose: Array  # (3,) yaw, pitch, roll in radians
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Face:
-    """One face in image pixels."""
-
-    roi: Box  # what the network looked at
-    landmarks: Array  # (98, 2)
-    confidence: float  # that the ROI shows a face, 0..1
-    pose: Array  # (3,) yaw, pitch, roll in radians
-
-    @property
-    def box(self) -> Box:
-        """The landmarks' bounding rectangle."""
-        return landmark_box(self.landmarks)
-
-    @cached_property
-    def next_roi(self) -> Box:
-        """Where to look for this face in the next frame."""
-        return upright_roi(self.landmarks)
-
-    @property
-    def rotation(self) -> NDArray[np.float64]:
-        """The 3x3 rotation matrix of the head."""
-        return rotation_from_euler(*(float(a) for a in self.pose))
+    data: bytes
+    steps: Callable[[int, int], Steps[T]]  # for the image's width and height; may refuse them
+    faces: int = 1  # expected: what it takes of the queue
+    whole: bool = False  # the picture at its own size is wanted
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time went, in seconds; the longest item's where there are several."""
+    """Where the time went, in seconds."""
 
-    queue_s: float = 0.0
-    inference_s: float = 0.0
-
-    def __add__(self, other: "Timings") -> "Timings":
-        return Timings(self.queue_s + other.queue_s, self.inference_s + other.inference_s)
+    decode_s: float
+    detect_s: float
+    queue_s: float
+    inference_s: float
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """Faces of one call, in the order of its ROIs."""
+class Finished(Generic[T]):
+    """A job's result, its image, and what it took."""
 
-    faces: list[Face]
+    value: T
+    image: EncodedImage
     timings: Timings
 
 
-#: A photograph is first decoded at no less than this times the detector's longest side: faces that
-#: fill a tenth of it then need no second decoding.
-LEAST_SEARCHED = 2
+@dataclass
+class _UnderWay(Generic[T]):
+    """A job between its steps; on one thread at a time."""
+
+    job: Job[T]
+    image: EncodedImage | None = None
+    steps: Steps[T] | None = None
+    rois: list[Box] = field(default_factory=list)  # that the network is to see next
+    crops: list[Image] = field(default_factory=list)
+    value: T | None = None
+    abandoned: bool = False  # nobody waits for it any more
+    queue_s: float = 0.0
+    inference_s: float = 0.0
 
 
-def predict(engine: Engine) -> Callable[[list[Image]], list[Prediction]]:
-    """The batcher's function: a list of (112, 112, 3) crops to one prediction each."""
+class Pipeline:
+    """Finds and aligns faces. ``network`` may be replaced by another version at any time.
 
-    def run(crops: list[Image]) -> list[Prediction]:
-        out = engine.network.run(np.stack(crops))
-        return [
-            Prediction(points, pose, float(confidence))
-            for points, pose, confidence in zip(
-                out.landmarks, out.pose, out.confidence, strict=True
-            )
-        ]
-
-    return run
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A decoded image and the crops that the network is to see."""
-
-    picture: Picture
-    rois: list[Box]  # in pixels of the image, however it was decoded
-    crops: list[Image]  # (112, 112, 3) each, one per ROI
-    decode_s: float = 0.0
-    find_s: float = 0.0
-
-
-#: Width and height of an image to the ROIs to look at.
-Known = Callable[[int, int], list[Box]]
-#: What the detector found to what of it is to be looked at.
-Choose = Callable[[list[Box]], list[Box]]
-
-
-class Aligner:
-    """Finds and aligns faces; decoding, detection and cropping are done in ``threads``.
-
-    JPEGs are decoded at 1/2, 1/4 or 1/8 where network and detector still see all their pixels.
+    Use it as ``async with Pipeline(...) as pipeline``.
     """
 
     def __init__(
         self,
-        batcher: Batcher[Image, Prediction],
+        network: Network,
         detector: Detector,
-        threads: ThreadPoolExecutor,
-        max_pixels: int,
+        settings: Settings,
+        metrics: Metrics,
+        threads: int,
     ) -> None:
-        self._batcher = batcher
+        self.network = network
+        self.settings = settings
+        self.metrics = metrics
+        self.threads = threads
         self._detector = detector
-        self._threads = threads
-        self._max_pixels = max_pixels
-
-    async def prepare(self, data: bytes, known: Known, whole: bool = False) -> Prepared:
-        """Decode ``data`` and cut out the ROIs that are ``known``, in one hop to a thread.
-
-        ``whole`` asks for the picture at its own size. Raises what `images.decode` and
-        ``known`` raise.
-        """
-        return await self._in_thread(self._prepared, data, known, whole)
-
-    async def search(self, data: bytes, max_faces: int, whole: bool = False) -> Prepared:
-        """Decode ``data`` and cut out what the detector finds, at most ``max_faces``.
-
-        Raises what `images.decode` raises.
-        """
-        return await self._in_thread(self._searched, data, max_faces, whole)
-
-    async def look_again(self, picture: Picture, rois: list[Box]) -> Prepared:
-        """Cut further ROIs out of a decoded image."""
-        return await self._in_thread(cut, picture, rois)
-
-    async def search_again(self, picture: Picture, choose: Choose) -> Prepared:
-        """Cut what ``choose`` leaves of the detector's finds out of a decoded image."""
-        return await self._in_thread(self._searched_again, picture, choose)
-
-    async def align(self, prepared: Prepared, timeout_s: float, priority: Priority) -> Aligned:
-        """One face per ROI, in order; raises what `Batcher.submit` raises."""
-        if not prepared.crops:
-            return Aligned([], Timings())
-        done = await self._batcher.submit(prepared.crops, timeout_s, priority)
-        return faces_of(prepared.rois, done)
-
-    async def align_twice(
-        self, prepared: Prepared, timeout_s: float, priority: Priority
-    ) -> Aligned:
-        """As `align`, and a second look at each face that was askew in its ROI.
-
-        Where that is believed, the face has its ROI and its confidence.
-        """
-        first = await self.align(prepared, timeout_s, priority)
-        again = [i for i, face in enumerate(first.faces) if askew(face.roi, face.next_roi)]
-        if not again:
-            return first
-        rois = [first.faces[i].next_roi for i in again]
-        closer = await self.look_again(prepared.picture, rois)
-        second = await self.align(closer, timeout_s, priority)
-        faces = list(first.faces)
-        for i, face in zip(again, second.faces, strict=True):
-            if believed(faces[i].confidence, face.confidence):
-                faces[i] = seen_twice(faces[i], face)
-        return Aligned(faces, first.timings + second.timings)
-
-    def _prepared(self, data: bytes, known: Known, whole: bool) -> Prepared:
-        started = time.monotonic()
-        rois: list[Box] = []
-
-        def reducible(width: int, height: int) -> float:
-            rois.extend(known(width, height))
-            if whole or not rois:  # without ROIs the detector will be asked
-                return 1
-            return min(most_reduction(rois), max(width, height) / self._detector.max_side)
-
-        picture = decode_picture(data, self._max_pixels, reducible)
-        decoded = time.monotonic()
-        return replace(cut(picture, rois), decode_s=decoded - started)
-
-    def _searched(self, data: bytes, max_faces: int, whole: bool) -> Prepared:
-        started = time.monotonic()
-        side = LEAST_SEARCHED * self._detector.max_side
-        picture = decode_picture(
-            data, self._max_pixels, lambda width, height: 1 if whole else max(width, height) / side
+        #: Crops of one image that its own thread runs; more are shared out among the threads.
+        self._inline = settings.max_batch_size // 2 if network.provider == CPU else 0
+        self._jobs: Batcher[Any, Any] = Batcher(
+            self._advance_all,
+            max_batch_size=1,
+            max_queue=settings.max_queue_faces,
+            parallel=threads,
+            observer=metrics.queue(),
+            name="atpn-image",
         )
-        decoded = time.monotonic()
-        prepared = self._searched_again(picture, lambda rois: rois[:max_faces])
-        rois = prepared.rois
-        if rois and picture.reduction > most_reduction(rois):  # a face is small: decode again
-            again = time.monotonic()
-            picture = decode_picture(data, self._max_pixels, lambda *_: most_reduction(rois))
-            decoded += time.monotonic() - again
-            prepared = replace(cut(picture, rois), find_s=prepared.find_s)
-        return replace(prepared, decode_s=decoded - started)
-
-    def _searched_again(self, picture: Picture, choose: Choose) -> Prepared:
-        started = time.monotonic()
-        found = [
-            roi_from_detection(detection.box.scaled(picture.reduction))
-            for detection in self._detector.detect(picture.pixels)  # best first
-        ]
-        rois, ended = choose(found), time.monotonic()
-        return replace(cut(picture, rois), find_s=ended - started)
-
-    async def _in_thread(self, work: Callable[..., Prepared], *args: object) -> Prepared:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-
-
-def most_reduction(rois: list[Box]) -> float:
-    """How much smaller an image may be while each ROI still has a pixel for each of its crop's."""
-    return min(min(roi.width, roi.height) for roi in rois) / CROP_SIZE
-
-
-def cut(picture: Picture, rois: list[Box]) -> Prepared:
-    """The crops of the ROIs."""
-    return Prepared(picture, rois, [picture.crop(roi) for roi in rois])
-
-
-def seen_twice(first: Face, second: Face) -> Face:
-    """What two looks at a face say together."""
-    part = share(first.landmarks, second.landmarks, second.roi.width)
-    turn = wrapped(second.pose - first.pose)
-    return replace(
-        second,
-        landmarks=first.landmarks + part * (second.landmarks - first.landmarks),
-        pose=wrapped(first.pose + part * turn),
-    )
-
-
-def faces_of(rois: list[Box], done: list[Done[Prediction]]) -> Aligned:
-    """Predictions in crop units to faces in image pixels."""
-    faces = [
-        Face(
-            roi,
-            crop_to_image(item.value.landmarks, roi),
-            item.value.confidence,
-            turned_pose(item.value.pose, roi.angle),
+        self._batches: Batcher[Image, Prediction] = Batcher(
+            self._run,
+            max_batch_size=settings.max_batch_size,
+            max_queue=settings.max_queue_faces,
+            max_wait_ms=settings.max_wait_ms,
+            parallel=parallel_runs(network.provider, threads),
+            observer=metrics.queue(self._count_run),
         )
-        for roi, item in zip(rois, done, strict=True)
-    ]
-    timings = Timings(max(d.queue_s for d in done), max(d.run_s for d in done))
-    return Aligned(faces, timings)
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._open.enter_async_context(self._batches)
+        await self._open.enter_async_context(self._jobs)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._open.aclose()
+
+    @property
+    def waiting(self) -> int:
+        """Faces in the queues."""
+        return self._jobs.waiting + self._batches.waiting
+
+    async def infer(
+        self, crops: Sequence[Image], timeout_s: float, priority: Priority = Priority.PHOTO
+    ) -> list[Prediction]:
+        """The network's answers to (112, 112, 3) crops; raises what `Batcher.submit` raises."""
+        runs = await self._batches.submit(crops, timeout_s, priority)
+        self.metrics.queue_seconds.observe(max((run.queue_s for run in runs), default=0.0))
+        return [run.value for run in runs]
+
+    async def do(self, job: Job[T], timeout_s: float, priority: Priority) -> Finished[T]:
+        """Do the job; raises what its steps, decoding and `Batcher.submit` raise."""
+        ends = time.monotonic() + timeout_s
+        work = _UnderWay(job)
+        predictions: list[Prediction] = []
+        weight = max(1, job.faces)
+        try:
+            while True:
+                left_s = max(0.0, ends - time.monotonic())
+                step = (work, predictions)
+                (done,) = await self._jobs.submit([step], left_s, priority, weight)
+                if done.value is not None:
+                    raise done.value
+                work.queue_s += done.queue_s
+                if not work.crops:
+                    break
+                weight = 0  # it was let in: its further steps always find room
+                left_s = max(0.0, ends - time.monotonic())
+                runs = await self._batches.submit(work.crops, left_s, priority)
+                work.queue_s += max(run.queue_s for run in runs)
+                work.inference_s += max(run.run_s for run in runs)
+                predictions = [run.value for run in runs]
+        finally:
+            work.abandoned = True
+        self.metrics.queue_seconds.observe(work.queue_s)
+        return self._finished(work)
+
+    def _finished(self, work: _UnderWay[T]) -> Finished[T]:
+        image = work.image
+        assert image is not None  # noqa: S101 - the first step opened it
+        timings = Timings(image.decode_s, sum(image.detect_s), work.queue_s, work.inference_s)
+        return Finished(work.value, image, timings)  # type: ignore[arg-type]
+
+    def _advance_all(
+        self, steps: list[tuple[_UnderWay[Any], list[Prediction]]]
+    ) -> list[Exception | None]:
+        return [self._advanced(work, predictions) for work, predictions in steps]
+
+    def _advanced(self, work: _UnderWay[Any], predictions: list[Prediction]) -> Exception | None:
+        """What went wrong with the job: its own error, none of the batch's."""
+        try:
+            self._advance(work, predictions)
+        except Exception as error:
+            return error
+        return None
+
+    def _advance(self, work: _UnderWay[Any], predictions: list[Prediction]) -> None:
+        """Go on with a job up to crops that the batches are to run, or to its end (no crops)."""
+        answer: list[Face] | None = None
+        if work.steps is None:
+            self._begin(work)
+        else:
+            answer = faces_of(work.rois, predictions)
+        self._prepare(work, answer)
+        while 0 < len(work.crops) <= self._inline:
+            seen = self._run_inline(work)
+            self._prepare(work, faces_of(work.rois, seen))
+
+    def _run_inline(self, work: _UnderWay[Any]) -> list[Prediction]:
+        started = time.monotonic()
+        try:
+            seen = self._run(work.crops)
+        except AtpnError:
+            raise
+        except Exception as error:
+            raise InferenceFailed(f"the model failed: {type(error).__name__}") from error
+        seconds = time.monotonic() - started
+        self._count_run(len(seen), seconds)
+        work.inference_s += seconds
+        return seen
+
+    def _begin(self, work: _UnderWay[T]) -> None:
+        job = work.job
+        work.image = EncodedImage(job.data, self.settings.max_pixels, self._detector, job.whole)
+        work.steps = job.steps(work.image.width, work.image.height)
+
+    def _prepare(self, work: _UnderWay[T], answer: list[Face] | list[Box] | None) -> None:
+        """Send the answer to the steps and cut out what they want to look at next."""
+        image, steps = work.image, work.steps
+        assert image is not None  # noqa: S101 - `_begin` was first
+        assert steps is not None  # noqa: S101
+        work.rois, work.crops = [], []
+        while True:
+            if work.abandoned:
+                raise ClientGone("nobody waits for this any more")
+            try:
+                asked = steps.send(answer)
+            except StopIteration as end:
+                work.value = end.value
+                return
+            if isinstance(asked, Look):
+                work.rois, work.crops = asked.rois, image.crops(asked.rois)
+                return
+            answer = image.search()
+
+    def _count_run(self, faces: int, seconds: float) -> None:
+        self.metrics.batch_faces.observe(faces)
+        self.metrics.inference_seconds.observe(seconds)
+
+    def _run(self, crops: list[Image]) -> list[Prediction]:
+        return self.network.run(np.stack(crops)).each()
+
+
+def parallel_runs(provider: str, cores: int) -> int:
+    """Runs of the network at once.
+
+    On the CPU several runs on one thread each finish more faces than one run on all threads; a
+    server elsewhere batches for itself, and should not wait for our round trips.
+    """
+    if provider == CPU:
+        return cores
+    return REMOTE_RUNS if provider.startswith("oip+") else 1

@@ -1,7 +1,11 @@
 """Which faces of photographs are looked at again, upright, and what both looks say together."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from atpn.faces.face import Face
+from atpn.faces.looking import Steps, look
 from atpn.geometry import Array, Box, wrapped
 
 #: A face is looked at again where the ROI overlaps the one its landmarks lead to by less than
@@ -12,6 +16,21 @@ DOUBT = 0.2
 #: Looks that see the landmarks farther apart (mean distance in sides of the second ROI) do not
 #: mean the same: the second, upright one is right.
 APART = 0.05
+
+
+def look_twice(rois: list[Box]) -> Steps[list[Face]]:
+    """One face per ROI, in order, those seen again that lay askew in theirs.
+
+    Where the second look is believed, the face has its ROI and its confidence.
+    """
+    faces = yield from look(rois)
+    again = [i for i, face in enumerate(faces) if askew(face.roi, face.next_roi)]
+    closer = yield from look([faces[i].next_roi for i in again])
+    faces = list(faces)
+    for i, second in zip(again, closer, strict=True):
+        if believed(faces[i].confidence, second.confidence):
+            faces[i] = seen_twice(faces[i], second)
+    return faces
 
 
 def askew(roi: Box, better: Box) -> bool:
@@ -33,3 +52,14 @@ def share(first: Array, second: Array, side: float) -> float:
     """
     apart = float(np.linalg.norm(second - first, axis=-1).mean()) / side
     return 0.5 if apart < APART else 1.0
+
+
+def seen_twice(first: Face, second: Face) -> Face:
+    """What two looks at a face say together."""
+    part = share(first.landmarks, second.landmarks, second.roi.width)
+    turn = wrapped(second.pose - first.pose)
+    return replace(
+        second,
+        landmarks=first.landmarks + part * (second.landmarks - first.landmarks),
+        pose=wrapped(first.pose + part * turn),
+    )

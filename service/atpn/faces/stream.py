@@ -1,25 +1,22 @@
-"""One tracked stream: encoded frames in, answers out, whatever carries them.
+"""One tracked stream: encoded frames in, answers out, whatever carries them; its session is kept.
 
-Knows the order of things in a frame (decode, follow, re-detect, answer, save), but neither
-sockets nor HTTP; `track` moves the bytes and `tracking` decides what is the same face.
+`frame` says what happens in a frame, `tracking` what is the same face, the WebSocket's module
+moves the bytes. While the store is gone a stream goes on from its own memory.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 
-from atpn.core import Core
-from atpn.engine.batching import Priority
+from atpn.engine.lanes import Priority
 from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
 from atpn.faces import tracking
-from atpn.faces.images import Picture
-from atpn.faces.pipeline import Aligned, Face, Prepared, Timings
-from atpn.faces.tracking import Rules, Sighting, State, Track
-from atpn.geometry import Box
-from atpn.sessions import Saved, key_of
+from atpn.faces.face import Face
+from atpn.faces.frame import Followed, follow_frame
+from atpn.faces.looking import Steps
+from atpn.faces.pipeline import Finished, Job, Pipeline, Timings
+from atpn.faces.tracking import Rules, State, Track
+from atpn.sessions import Saved, Store, Tokens, key_of
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn.stream")
@@ -34,14 +31,7 @@ class FrameResult:
     faces: list[tuple[Track, Face]]
     width: int
     height: int
-    decode_s: float
-    detect_s: float
-    aligned: Aligned
-
-
-def sightings(faces: list[Face]) -> list[Sighting]:
-    """What tracking needs to know of faces."""
-    return [Sighting(face.confidence, face.next_roi) for face in faces]
+    timings: Timings
 
 
 def rules_of(
@@ -57,10 +47,15 @@ def rules_of(
 class Stream:
     """Tracks the faces of one session and keeps its state in the store."""
 
-    def __init__(self, core: Core, token: str | None, rules: Rules) -> None:
-        self._core = core
+    def __init__(
+        self, pipeline: Pipeline, store: Store, tokens: Tokens, token: str | None, rules: Rules
+    ) -> None:
+        self._pipeline = pipeline
+        self._metrics = pipeline.metrics
+        self._store = store
+        self._tokens = tokens
         self.rules = rules
-        self.token = token or core.tokens.new()
+        self.token = token or tokens.new()
         self.began = "new"  # or resumed, expired
         self._asked = token is not None
         self._state = State()
@@ -88,16 +83,16 @@ class Stream:
 
         A fresh session never uses the token that the client sent: it gets one of its own.
         """
-        if self._asked and self._core.tokens.accepts(self.token):
+        if self._asked and self._tokens.accepts(self.token):
             await self._resume()
         elif self._asked:
             self._start_afresh()
-        self._core.metrics.resumes.labels(self.began).inc()
+        self._metrics.resumes.labels(self.began).inc()
 
     async def _resume(self) -> None:
         saved = None
         try:
-            saved = await self._core.store.load(key_of(self.token))
+            saved = await self._store.load(key_of(self.token))
             state = None if saved is None else tracking.from_bytes(saved.data)
         except StoreUnavailable as error:
             self._store_failed("load", error)
@@ -112,7 +107,7 @@ class Stream:
         self._last = state
 
     def _start_afresh(self) -> None:
-        self.began, self.token = "expired", self._core.tokens.new()
+        self.began, self.token = "expired", self._tokens.new()
 
     def reset(self) -> None:
         """Forget all faces, not the ids that were given out; between frames only."""
@@ -134,77 +129,37 @@ class Stream:
 
     async def _follow(self, data: bytes) -> FrameResult:
         """Track one encoded frame, whose number the state has already."""
-        core, seq = self._core, self._state.seq
-        deadline = time.monotonic() + core.settings.request_timeout_s
-        prepared = await core.aligner.prepare(data, self._rois)
-        core.metrics.decode_seconds.observe(prepared.decode_s)
-        picture = prepared.picture
-        before = tracking.resized(self._state, picture.width, picture.height)
-        aligned = await self._align(prepared, deadline)
-        state = tracking.follow(before, seq, sightings(aligned.faces), self.rules)
-        faces = {t.track_id: f for t, f in zip(before.tracks, aligned.faces, strict=True)}
-        timings, detect_s = aligned.timings, 0.0
-        lost = tracking.missing(before, state)
-        if lost:
-            state, found_again, more = await self._retry(picture, state, lost, deadline)
-            faces, timings = faces | found_again, timings + more
-        core.metrics.lost_tracks.inc(len(tracking.missing(before, state)))
-        word = "resumed" if self._resumed and state.tracks else "tracked"
-        if tracking.wants_detection(before, state, self.rules):
-            again, found = await self._detect(picture, state, deadline)
-            after = tracking.admit(state, again.rois, sightings(found.faces), self.rules)
-            newcomers = newly(state, after, found.faces)
-            if newcomers:
-                word = "detected"
-            state, faces = after, faces | newcomers
-            detect_s, timings = again.find_s, timings + found.timings
+        before, rules = self._state, self.rules
+
+        def steps(width: int, height: int) -> Steps[Followed]:
+            return follow_frame(before, width, height, rules)
+
+        job = Job(data, steps, max(1, len(before.tracks)))
+        timeout_s = self._pipeline.settings.request_timeout_s
+        done = await self._pipeline.do(job, timeout_s, Priority.LIVE)
+        self._count(done)
+        followed, image = done.value, done.image
+        word = "resumed" if self._resumed else "tracked"
+        if followed.newcomers:
+            word = "detected"
         self._resumed = False
-        self._state = state
-        self._save(state)
-        shown = [(t, faces[t.track_id]) for t in state.tracks]
+        self._state = followed.state
+        self._save(followed.state)
         return FrameResult(
-            seq=seq,
-            state=word if shown else "lost",
-            faces=shown,
-            width=picture.width,
-            height=picture.height,
-            decode_s=prepared.decode_s,
-            detect_s=detect_s,
-            aligned=Aligned([f for _, f in shown], timings),
+            seq=before.seq,
+            state=word if followed.state.tracks else "lost",
+            faces=followed.shown,
+            width=image.width,
+            height=image.height,
+            timings=done.timings,
         )
 
-    async def _align(self, prepared: Prepared, deadline: float) -> Aligned:
-        left_s = max(0.0, deadline - time.monotonic())
-        return await self._core.aligner.align(prepared, left_s, Priority.LIVE)
-
-    async def _retry(
-        self, picture: Picture, state: State, lost: Sequence[Track], deadline: float
-    ) -> tuple[State, dict[int, Face], Timings]:
-        """Look for tracks that this frame's ROIs do not show in the ROIs of their ladders."""
-        ladders = [tracking.ladder(track) for track in lost]
-        prepared = await self._core.aligner.look_again(picture, list(chain(*ladders)))
-        aligned = await self._align(prepared, deadline)
-        seen, again = iter(aligned.faces), {}
-        for track, rungs in zip(lost, ladders, strict=True):
-            faces = list(islice(seen, len(rungs)))
-            state, rung = tracking.recover(state, track, sightings(faces), self.rules)
-            self._core.metrics.retries.labels("found" if rung >= 0 else "lost").inc()
-            if rung >= 0:
-                again[track.track_id] = faces[rung]
-        return state, again, aligned.timings
-
-    def _rois(self, width: int, height: int) -> list[Box]:
-        return [t.roi for t in tracking.resized(self._state, width, height).tracks]
-
-    async def _detect(
-        self, picture: Picture, state: State, deadline: float
-    ) -> tuple[Prepared, Aligned]:
-        core = self._core
-        prepared = await core.aligner.search_again(
-            picture, lambda rois: tracking.unclaimed(state, rois, self.rules)
-        )
-        core.metrics.detected("/track", prepared.find_s)
-        return prepared, await self._align(prepared, deadline)
+    def _count(self, done: Finished[Followed]) -> None:
+        followed, metrics = done.value, self._metrics
+        metrics.looked_at("/track", done.image.decode_s, done.image.detect_s)
+        metrics.lost_tracks.inc(followed.given_up)
+        metrics.retries.labels("found").inc(followed.recovered)
+        metrics.retries.labels("lost").inc(followed.given_up)
 
     def _save(self, state: State) -> None:
         """Write to the store after the answer; states that come meanwhile replace each other."""
@@ -217,14 +172,14 @@ class Stream:
             state, self._unsaved = self._unsaved, None
             try:
                 data = tracking.to_bytes(state)
-                await self._core.store.save(key_of(self.token), Saved(state.seq, data))
+                await self._store.save(key_of(self.token), Saved(state.seq, data))
             except StaleWrite:
-                self._core.metrics.stale_writes.inc()
+                self._metrics.stale_writes.inc()
             except StoreUnavailable as error:
                 self._store_failed("save", error)
 
     def _store_failed(self, operation: str, error: StoreUnavailable) -> None:
-        self._core.metrics.store_errors.labels(operation).inc()
+        self._metrics.store_errors.labels(operation).inc()
         log.warning("store: %s failed: %s", operation, error, extra=self._ids)
 
     async def close(self) -> None:

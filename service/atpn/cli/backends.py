@@ -10,7 +10,7 @@ import numpy as np
 from atpn.client import Client, Frame, Result, ServiceError
 from atpn.client.pictures import Picture, Pixels, encoded
 from atpn.client.protocol import Follow
-from atpn.client.requests import Wanted, problem_of
+from atpn.client.requests import Wanted
 from atpn.extras import needs
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from atpn.core import Core
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """Finds and follows faces; `align` may be called by several threads at once."""
 
     @property
@@ -41,11 +41,11 @@ class Remote:
 
     @property
     def parallel(self) -> int:
-        """See `Engine.parallel`."""
+        """See `Backend.parallel`."""
         return 4
 
     def align(self, data: bytes, wanted: Wanted) -> Result:
-        """See `Engine.align`."""
+        """See `Backend.align`."""
         return self._client.align(
             data,
             points=wanted.points,
@@ -55,7 +55,7 @@ class Remote:
         )
 
     def track(self, frames: Iterable[Picture], follow: Follow, realtime: bool) -> Iterator[Frame]:
-        """See `Engine.track`."""
+        """See `Backend.track`."""
         return self._client.track(
             frames,
             points=follow.points,
@@ -76,20 +76,20 @@ class Local:
 
     @property
     def parallel(self) -> int:
-        """See `Engine.parallel`: one is decoded while the network looks at another."""
-        return 2 * self.core.image_threads
+        """See `Backend.parallel`: one is decoded while the network looks at another."""
+        return 2 * self.core.pipeline.threads
 
     def align(self, data: bytes, wanted: Wanted) -> Result:
-        """See `Engine.align`."""
-        from atpn.api.uploads import Upload  # noqa: PLC0415
-        from atpn.engine.batching import Priority  # noqa: PLC0415
-        from atpn.faces import photographs as photo  # noqa: PLC0415 - `local` has made sure that it is there
+        """See `Backend.align`."""
+        from atpn.api.answers import View, photo_payload  # noqa: PLC0415 - `local` has made sure
+        from atpn.engine.lanes import Priority  # noqa: PLC0415 - that they are there
+        from atpn.faces.photographs import Photograph, look_at  # noqa: PLC0415
 
-        asked = photo.Wanted(wanted.points, wanted.pose, wanted.max_faces, wanted.min_confidence)
-        timeout_s = self.core.settings.request_timeout_s
-        upload = Upload(data, None)
-        seen = self._call(photo.look, self.core, upload, asked, timeout_s, Priority.PHOTO, "/align")
-        return Result(photo.answer_payload(self.core, asked, seen), picture=data)
+        photo = Photograph(data, None, wanted.max_faces, wanted.min_confidence)
+        core, timeout_s = self.core, self.core.settings.request_timeout_s
+        seen = self._call(look_at, core.pipeline, photo, timeout_s, Priority.PHOTO, "/align")
+        view = View(wanted.points, wanted.pose)
+        return Result(photo_payload(core.model, view, seen), picture=data)
 
     def track(
         self,
@@ -97,12 +97,13 @@ class Local:
         follow: Follow,
         realtime: bool,  # noqa: ARG002 - frames wait for no network here
     ) -> Iterator[Frame]:
-        """See `Engine.track`."""
-        from atpn.api.track import View, frame_payload  # noqa: PLC0415
+        """See `Backend.track`."""
+        from atpn.api.answers import View, frame_payload  # noqa: PLC0415
         from atpn.faces.stream import Stream, rules_of  # noqa: PLC0415
 
-        rules = rules_of(self.core.settings, follow.max_faces, follow.min_confidence)
-        stream = Stream(self.core, None, rules)
+        core = self.core
+        rules = rules_of(core.settings, follow.max_faces, follow.min_confidence)
+        stream = Stream(core.pipeline, core.store, core.tokens, None, rules)
         view = View(follow.points, follow.pose)
         self._call(stream.open)
         try:
@@ -119,13 +120,12 @@ class Local:
             self._call(stream.close)
 
     def _call(self, work: Callable[..., Any], *args: Any) -> Any:
-        from atpn.api.schemas import problem_payload  # noqa: PLC0415
         from atpn.errors import AtpnError  # noqa: PLC0415
 
         try:
             return self.portal.call(work, *args)
         except AtpnError as error:
-            raise problem_of(problem_payload(error)) from error
+            raise ServiceError(error.detail, code=error.code, status=error.status) from error
 
 
 def bitmap(pixels: Pixels) -> bytes:
@@ -137,14 +137,13 @@ def bitmap(pixels: Pixels) -> bytes:
 
 
 @contextmanager
-def local() -> Iterator[Engine]:
+def local() -> Iterator[Backend]:
     """The models in this process, by the settings of the environment; loaded once."""
     with needs("cpu"):
         import onnxruntime  # noqa: F401, PLC0415 - first, for it tells cpu from video
         from anyio.from_thread import start_blocking_portal  # noqa: PLC0415
 
-        from atpn.app import create_app  # noqa: F401, PLC0415 - all that the service needs
-        from atpn.core import open_core  # noqa: PLC0415
+        from atpn.assembly import open_core  # noqa: PLC0415
         from atpn.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
@@ -155,7 +154,7 @@ def local() -> Iterator[Engine]:
 
 
 @contextmanager
-def remote(url: str, key: str | None, timeout_s: float) -> Iterator[Engine]:
+def remote(url: str, key: str | None, timeout_s: float) -> Iterator[Backend]:
     """A running service; ValueError for an address that is none."""
     with Client(url, key=key, timeout_s=timeout_s) as client:
         yield Remote(client)

@@ -1,0 +1,99 @@
+"""What is answered about a photograph or a frame: plain dicts, as `schemas` describes them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from atpn.engine.inference import ModelFile
+from atpn.faces.face import Face
+from atpn.faces.photographs import Seen
+from atpn.faces.pipeline import Timings
+from atpn.faces.stream import FrameResult
+from atpn.geometry import Array, Box
+from atpn.landmarks import subset
+
+Payload = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class View:
+    """What an answer tells of each face."""
+
+    points: int | None = 98  # 98, 68 or 5; None: no landmarks
+    pose: bool = True
+    smoothing: bool = False  # of a stream's landmarks, told beside them
+
+
+def box_payload(box: Box) -> list[float]:
+    """[x0, y0, x1, y1] in hundredths of a pixel."""
+    return [round(v, 2) for v in (box.x0, box.y0, box.x1, box.y1)]
+
+
+def points_payload(landmarks: Array, count: int) -> list[list[float]]:
+    """98, 68 or 5 of (98, 2) landmarks as [x, y] in hundredths of a pixel."""
+    points = subset(landmarks, count).astype(np.float64)
+    return points.round(2).tolist()  # type: ignore[no-any-return]
+
+
+def pose_payload(face: Face) -> Payload:
+    """Degrees and the rotation matrix."""
+    yaw, pitch, roll = (round(float(a), 2) for a in np.degrees(face.pose))
+    rotation = face.rotation.round(5).tolist()
+    return {"yaw": yaw, "pitch": pitch, "roll": roll, "rotation": rotation}
+
+
+def face_payload(face: Face, view: View) -> Payload:
+    """A face, as much of it as the view shows."""
+    payload: Payload = {
+        "box": box_payload(face.box),
+        "confidence": round(face.confidence, 4),
+    }
+    if view.points is not None:
+        payload["landmarks"] = points_payload(face.landmarks, view.points)
+    if view.pose:
+        payload["pose"] = pose_payload(face)
+    return payload
+
+
+def milliseconds(timings: Timings) -> Payload:
+    """Timings for the wire."""
+    seconds = {
+        "decode": timings.decode_s,
+        "detect": timings.detect_s,
+        "queue": timings.queue_s,
+        "inference": timings.inference_s,
+    }
+    return {name: round(1000 * value, 3) for name, value in seconds.items()}
+
+
+def photo_payload(model: ModelFile, view: View, seen: Seen) -> Payload:
+    """The body of an answer about one photograph."""
+    return {
+        "faces": [face_payload(face, view) for face in seen.faces],
+        "image": {"width": seen.image.width, "height": seen.image.height},
+        "model": {"name": model.name, "version": model.version},
+        "ms": milliseconds(seen.timings),
+    }
+
+
+def frame_payload(result: FrameResult, skipped: int, view: View) -> Payload:
+    """The ``frame`` message."""
+    return {
+        "type": "frame",
+        "seq": result.seq,
+        "state": result.state,
+        "dropped": skipped,
+        "image": {"width": result.width, "height": result.height},
+        "faces": [
+            {
+                "track_id": tracked.track_id,
+                "generation": tracked.generation,
+                "roi": box_payload(face.roi),
+                "roi_angle": round(float(np.degrees(face.roi.angle)), 2),
+            }
+            | face_payload(face, view)
+            for tracked, face in result.faces
+        ],
+        "ms": milliseconds(result.timings),
+    }

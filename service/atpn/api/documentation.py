@@ -1,0 +1,209 @@
+"""What the OpenAPI document says of bodies and answers that FastAPI cannot see by itself."""
+
+from typing import Any
+
+from atpn.api.answers import Payload
+from atpn.api.negotiation import JSON, MSGPACK
+from atpn.api.problems import MEDIA_TYPE
+from atpn.api.schemas import Answer, BatchAnswer, Problem
+from atpn.engine.oip_tensors import OUTPUT_SHAPES
+
+#: What the service answers about the README's photograph with ``points=5&include=pose``.
+ANSWER_EXAMPLE: Payload = {
+    "faces": [
+        {
+            "box": [179.77, 87.13, 272.77, 178.74],
+            "confidence": 1.0,
+            "landmarks": [
+                [204.19, 100.77],
+                [246.52, 103.27],
+                [224.22, 129.54],
+                [201.59, 138.99],
+                [245.45, 141.25],
+            ],
+            "pose": {
+                "yaw": 0.33,
+                "pitch": -10.65,
+                "roll": 2.98,
+                "rotation": [
+                    [0.99863, -0.05204, 0.00583],
+                    [0.05222, 0.98139, -0.1848],
+                    [0.0039, 0.18485, 0.98276],
+                ],
+            },
+        }
+    ],
+    "image": {"width": 512, "height": 512},
+    "model": {"name": "atpn", "version": "1"},
+    "ms": {"decode": 2.588, "detect": 14.901, "queue": 0.119, "inference": 4.072},
+}
+PROBLEM_EXAMPLE: Payload = {
+    "type": "about:blank",
+    "title": "Invalid box",
+    "status": 422,
+    "detail": "boxes[0]: x1 must be at least x0 + 1 and y1 at least y0 + 1",
+    "code": "invalid_box",
+    "request_id": "5f0c9f9a3c1d4f0e8f1b2a3c4d5e6f70",
+}
+
+_PROBLEM: dict[str, Any] = {
+    "model": Problem,
+    "content": {MEDIA_TYPE: {"example": PROBLEM_EXAMPLE}},
+}
+PHOTO_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": Answer,
+        "description": "The faces; by Accept, as JSON or drawn on the picture",
+        "content": {
+            JSON: {"example": ANSWER_EXAMPLE},
+            MSGPACK: {},
+            "image/jpeg": {},
+            "image/png": {},
+        },
+    },
+    413: {**_PROBLEM, "description": "More bytes or pixels than the limit"},
+    415: {**_PROBLEM, "description": "Content type or image format that is not read"},
+    422: {**_PROBLEM, "description": "Damaged image, bad box or parameter"},
+    429: {**_PROBLEM, "description": "Over the rate limit (see Retry-After)"},
+    503: {**_PROBLEM, "description": "Queue full (see Retry-After) or shutting down"},
+    504: {**_PROBLEM, "description": "Deadline passed"},
+}
+BATCH_RESPONSES = {
+    **PHOTO_RESPONSES,
+    200: {
+        "model": BatchAnswer,
+        "description": "One result per image, in order",
+        "content": {
+            JSON: {"example": {"results": [ANSWER_EXAMPLE, {"error": PROBLEM_EXAMPLE}]}},
+            MSGPACK: {},
+        },
+    },
+}
+BATCH_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+PHOTO_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **{
+                f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
+                for kind in ("jpeg", "png", "webp", "bmp")
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {"type": "string", "format": "binary"},
+                        "boxes": {
+                            "type": "string",
+                            "description": "JSON list of [x0, y0, x1, y1]; skips detection",
+                        },
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "image": {"type": "string", "format": "byte"},
+                        "boxes": {
+                            "type": "array",
+                            "items": {
+                                "type": "array",
+                                "items": {"type": "number"},
+                                "minItems": 4,
+                                "maxItems": 4,
+                            },
+                        },
+                    },
+                }
+            },
+        },
+    }
+}
+
+_OIP_PROBLEM: dict[str, Any] = {"model": Problem, "content": {MEDIA_TYPE: {}}}
+NO_MODEL: dict[int | str, dict[str, Any]] = {
+    404: {**_OIP_PROBLEM, "description": "A model or version that is not served"}
+}
+INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **NO_MODEL,
+    200: {
+        "description": "The outputs, as JSON or with binary tensors behind it",
+        "content": {"application/json": {}, "application/octet-stream": {}},
+    },
+    413: {**_OIP_PROBLEM, "description": "More bytes than the limit"},
+    422: {**_OIP_PROBLEM, "description": "Not an inference request for this model"},
+    429: {**_OIP_PROBLEM, "description": "Over the rate limit (see Retry-After)"},
+    503: {**_OIP_PROBLEM, "description": "Queue full (see Retry-After) or shutting down"},
+    504: {**_OIP_PROBLEM, "description": "Deadline passed"},
+}
+INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "inputs": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": 1,
+                            "items": {
+                                "type": "object",
+                                "required": ["name", "datatype", "shape", "data"],
+                                "properties": {
+                                    "name": {"const": "image"},
+                                    "datatype": {"const": "UINT8"},
+                                    "shape": {
+                                        "type": "array",
+                                        "items": {"type": "integer", "minimum": 1},
+                                        "minItems": 4,
+                                        "maxItems": 4,
+                                    },
+                                    "data": {
+                                        "type": "array",
+                                        "items": {"type": "integer", "minimum": 0, "maximum": 255},
+                                    },
+                                },
+                            },
+                        },
+                        "outputs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["name"],
+                                "properties": {"name": {"enum": list(OUTPUT_SHAPES)}},
+                            },
+                        },
+                    },
+                }
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}

@@ -1,0 +1,106 @@
+"""The composition root: what the settings say is built once, in order, and closed in reverse."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from atpn.core import Core
+from atpn.engine.inference import (
+    CPU,
+    FaceNetwork,
+    ModelFile,
+    Network,
+    available_cores,
+    find_model,
+    shipped_models,
+    warm_sizes,
+)
+from atpn.engine.remote import RemoteNetwork
+from atpn.errors import ConfigurationError, EngineUnavailable
+from atpn.faces.detection import Detector
+from atpn.faces.pipeline import Pipeline
+from atpn.limits import RateLimiter
+from atpn.metrics import Metrics
+from atpn.reloading import Reloader
+from atpn.sessions import MemoryStore, RedisStore, Store, Tokens
+from atpn.settings import Settings
+
+log = logging.getLogger("atpn")
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Load the models and run the service on them."""
+    folder = settings.model_dir or shipped_models()
+    network = await asyncio.to_thread(open_network, settings)
+    detector = Detector(
+        find_model(folder if (folder / "yunet").is_dir() else shipped_models(), "yunet"),
+        threshold=settings.detector_threshold,
+        max_side=settings.detector_max_side,
+    )
+    async with run_core(settings, network, detector) as core:
+        yield core
+
+
+@asynccontextmanager
+async def run_core(settings: Settings, network: Network, detector: Detector) -> AsyncIterator[Core]:
+    """Start the threads around loaded models and connect the store; close them all."""
+    metrics = Metrics()
+    metrics.model.labels(network.model.name, network.model.version, network.provider).set(1)
+    for name in ("max_batch_size", "max_queue_faces", "max_requests", "max_streams"):
+        metrics.limits.labels(name).set(getattr(settings, name))
+    threads = settings.threads or max(1, available_cores() // settings.workers)
+    log.info("model %s/%s on %s", network.model.name, network.model.version, network.provider)
+    async with AsyncExitStack() as stack:
+        store = open_store(settings)
+        stack.push_async_callback(store.close)
+        pipeline = Pipeline(network, detector, settings, metrics, threads)
+        stack.callback(lambda: pipeline.network.close())  # noqa: PLW0108 - of the version in use then
+        await stack.enter_async_context(pipeline)
+        reloader = Reloader(pipeline, partial(open_network, settings))
+        await stack.enter_async_context(reloader)
+        yield Core(
+            settings=settings,
+            metrics=metrics,
+            pipeline=pipeline,
+            store=store,
+            tokens=Tokens([key.get_secret_value() for key in settings.token_keys]),
+            limiter=RateLimiter(settings.rate_limit_per_s, settings.rate_limit_burst),
+            reloader=reloader,
+        )
+
+
+def open_store(settings: Settings) -> Store:
+    """Redis where it is set, this process's memory otherwise."""
+    if settings.redis_url is None:
+        return MemoryStore(settings.session_ttl_s, settings.max_sessions)
+    return RedisStore(settings.redis_url, settings.session_ttl_s, settings.redis_timeout_s)
+
+
+def open_network(settings: Settings, model: ModelFile | None = None) -> Network:
+    """The network of these settings, warm; ``model`` instead of the version they name.
+
+    ConfigurationError where it cannot be had.
+    """
+    if settings.engine != "local":
+        return _open_remote(settings)
+    folder = settings.model_dir or shipped_models()
+    chosen = model or find_model(folder, settings.model, settings.model_version)
+    largest = settings.max_batch_size
+    network = FaceNetwork(chosen, settings.device, threads=1, pad_up_to=largest)
+    network.warm_up([1, largest] if network.provider == CPU else warm_sizes(largest))
+    return network
+
+
+def _open_remote(settings: Settings) -> Network:
+    network = RemoteNetwork(
+        settings.engine, settings.model, settings.model_version, settings.request_timeout_s
+    )
+    try:
+        network.warm_up([1, settings.max_batch_size])
+    except EngineUnavailable as error:
+        network.close()
+        raise ConfigurationError(f"engine {settings.engine}: {error.detail}") from error
+    return network

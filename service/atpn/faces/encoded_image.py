@@ -1,0 +1,91 @@
+"""An image as it came: decoded when it is first looked at, no larger than what is looked for needs.
+
+JPEGs are decoded at 1/2, 1/4 or 1/8 where network and detector still see all their pixels.
+"""
+
+import time
+
+from atpn.faces.detection import Detector
+from atpn.faces.images import Decoded, decode_reduced, read_header
+from atpn.geometry import CROP_SIZE, Box, Image, roi_from_detection
+
+#: An image is first searched at no less than this times the detector's longest side: faces that
+#: fill a tenth of it then need no second decoding.
+LEAST_SEARCHED = 2
+
+
+class EncodedImage:
+    """One image under way; of one thread at a time.
+
+    ``whole`` asks for its own size, for drawing. Raises what `images.read_header` raises; what
+    decodes it, InvalidImage.
+    """
+
+    def __init__(self, data: bytes, max_pixels: int, detector: Detector, whole: bool) -> None:
+        started = time.monotonic()
+        self._data = data
+        self._header = read_header(data, max_pixels)
+        self._detector = detector
+        self._whole = whole
+        self._decoded: Decoded | None = None
+        self._searched = False  # and not looked at since
+        self.decode_s = time.monotonic() - started
+        self.detect_s: list[float] = []  # of each search
+
+    @property
+    def width(self) -> int:
+        """Pixels of the upright image."""
+        return self._header.width
+
+    @property
+    def height(self) -> int:
+        """Pixels of the upright image."""
+        return self._header.height
+
+    @property
+    def pixels(self) -> Image:
+        """(h, w, 3) RGB, at the size at which it was decoded."""
+        return self._decode(1).pixels
+
+    @property
+    def reduction(self) -> int:
+        """How much smaller than the image the pixels are."""
+        return self._decode(1).reduction
+
+    def crops(self, rois: list[Box]) -> list[Image]:
+        """What the network is to see of each ROI: (112, 112, 3)."""
+        decoded = self._decode(min(most_reduction(rois), self._side / self._detector.max_side))
+        if self._searched and decoded.reduction > most_reduction(rois):  # a small face was found
+            self._decoded = None
+            decoded = self._decode(most_reduction(rois))
+        self._searched = False
+        return [decoded.crop(roi) for roi in rois]
+
+    def search(self) -> list[Box]:
+        """The ROIs of what the detector finds, best first."""
+        decoded = self._decode(self._side / (LEAST_SEARCHED * self._detector.max_side))
+        started = time.monotonic()
+        found = [
+            roi_from_detection(detection.box.scaled(decoded.reduction))
+            for detection in self._detector.detect(decoded.pixels)
+        ]
+        self.detect_s.append(time.monotonic() - started)
+        self._searched = True
+        return found
+
+    @property
+    def _side(self) -> int:
+        return max(self.width, self.height)
+
+    def _decode(self, most: float) -> Decoded:
+        """The pixels; decoded by up to ``most`` smaller where they are not there yet."""
+        if self._decoded is None:
+            started = time.monotonic()
+            self._decoded = decode_reduced(self._data, self._header, 1 if self._whole else most)
+            self.decode_s += time.monotonic() - started
+        return self._decoded
+
+
+def most_reduction(rois: list[Box]) -> float:
+    """How much smaller an image may be while each ROI still has a pixel for each of its crop's."""
+    return min(min(roi.width, roi.height) for roi in rois) / CROP_SIZE
