@@ -74,6 +74,33 @@ async def test_the_bytes_say_what_image_it_is_not_the_content_type(
     assert faces(await fake.client.post("/align", content=small_png, headers=headers))
 
 
+async def test_boxes_in_the_query_of_a_raw_image_mean_the_same(
+    service: Service, astronaut_jpeg: bytes
+) -> None:
+    raw = await service.post(f"/align?boxes=[{FACE}]", astronaut_jpeg)
+    form = await service.post_boxes("/align", astronaut_jpeg, [FACE])
+    assert faces(raw) == faces(form)
+    pose = await service.post(f"/pose?boxes=[{FACE}]", astronaut_jpeg)
+    assert len(faces(pose)) == 1
+
+
+@pytest.mark.parametrize("boxes", ["[[9, 9, 1, 1]]", "[[0,0,1e12,9]]", "[1]", "{", "", "[[0]]"])
+async def test_bad_boxes_in_the_query_are_refused_and_nothing_is_run(
+    boxes: str, fake: FakeService, small_png: bytes
+) -> None:
+    answer = await fake.post(f"/align?boxes={boxes}", small_png)
+    assert answer.status_code == 422
+    assert "boxes" in answer.json()["detail"]
+    assert fake.network.batches == []
+
+
+async def test_boxes_in_the_query_are_for_a_raw_image_only(
+    fake: FakeService, small_png: bytes
+) -> None:
+    answer = await fake.client.post(f"/align?boxes=[{GOOD}]", json=in_json(small_png))
+    assert_problem(answer, 422, "invalid_request", "boxes", "body")
+
+
 async def test_given_boxes_are_answered_in_their_order_and_the_detector_is_not_asked(
     fake_service: FakeServiceFactory, small_png: bytes
 ) -> None:

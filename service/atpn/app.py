@@ -9,13 +9,14 @@ from starlette.middleware.cors import CORSMiddleware
 from atpn import __version__, traces
 from atpn.api import align, oip, ops, page, problems, track
 from atpn.api.gate import Gate
+from atpn.api.short_ways import short_ways
 from atpn.assembly import open_core
 from atpn.core import Core
 from atpn.settings import Settings
 
-CORS_HEADERS = ["X-API-Key", "X-Request-ID", "X-Request-Timeout"]
-
 Opener = Callable[[Settings], AbstractAsyncContextManager[Core]]
+
+CORS_HEADERS = ["X-API-Key", "X-Request-ID", "X-Request-Timeout"]
 
 
 def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
@@ -37,7 +38,7 @@ def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
     )
     for module in (page, align, track, oip, ops):
         app.include_router(module.router)
-    app.add_middleware(Gate)
+    app.add_middleware(Gate, short_ways=short_ways(align.router))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -5,6 +5,7 @@ Rotation matrices use camera axes x right, y down, z away from the camera; ident
 that looks straight into the camera.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -50,10 +51,16 @@ class Box:
         return np.array([self.x0 + self.x1, self.y0 + self.y1]) / 2
 
     @property
+    def sides(self) -> tuple[float, float, float, float]:
+        """The rectangle's two sides as vectors, the columns of a 2x2 matrix row by row."""
+        sin, cos = math.sin(self.angle), math.cos(self.angle)
+        width, height = self.width, self.height
+        return cos * width, -sin * height, sin * width, cos * height
+
+    @property
     def axes(self) -> NDArray[np.float64]:
-        """2x2: its columns are the rectangle's two sides as vectors."""
-        sin, cos = np.sin(self.angle), np.cos(self.angle)
-        return np.array([[cos, -sin], [sin, cos]]) * [self.width, self.height]
+        """`sides` as a 2x2 matrix."""
+        return np.array(self.sides).reshape(2, 2)
 
     def scaled(self, factor: float) -> "Box":
         """The same rectangle of the image resized by ``factor``."""
@@ -78,9 +85,7 @@ def square(cx: float, cy: float, side: float) -> Box:
 
 def landmark_box(points: Array) -> Box:
     """Minimum bounding rectangle of (N, 2) points."""
-    x0, y0 = points.min(0)
-    x1, y1 = points.max(0)
-    return Box(float(x0), float(y0), float(x1), float(y1))
+    return Box(*np.minimum.reduce(points).tolist(), *np.maximum.reduce(points).tolist())
 
 
 def roi_from_landmarks(points: Array) -> Box:
@@ -109,11 +114,13 @@ def upright_roi(points: Array) -> Box:
 
     As `roi_from_landmarks`, but the bounding rectangle is that of the upright face.
     """
-    down = points[MOUTH].mean(0) - points[EYES].mean(0)
+    eyes, mouth = points[EYES], points[MOUTH]
+    down = np.add.reduce(mouth) / len(mouth) - np.add.reduce(eyes) / len(eyes)
     angle = float(np.arctan2(-down[0], down[1]))
     sin, cos = np.sin(angle), np.cos(angle)
     turn = np.array([[cos, sin], [-sin, cos]], np.float32)  # image to upright
-    low, high = (points @ turn.T).min(0), (points @ turn.T).max(0)
+    upright = points @ turn.T
+    low, high = np.minimum.reduce(upright), np.maximum.reduce(upright)
     cx, cy = turn.T @ ((low + high) / 2)
     side = float((high - low).max()) * (1 + 2 * MARGIN)
     return replace(square(float(cx), float(cy), side), angle=angle)
@@ -137,11 +144,12 @@ def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
     ones interpolated. Coordinates are pixel edges: (0, 0) is the image's corner.
     """
     height, width = image.shape[:2]
-    axes = roi.axes
+    a, b, c, d = roi.sides  # plain floats: this runs for each face of each frame
+    cx, cy = (roi.x0 + roi.x1) / 2, (roi.y0 + roi.y1) / 2
     # Shrink by whole factors with area averaging first: only the covered part is touched.
-    reach = np.abs(axes).sum(1) / 2 + 2
-    x0, y0 = (int(v) for v in np.maximum(np.floor(roi.centre - reach), 0))
-    x1, y1 = (int(v) for v in np.minimum(np.ceil(roi.centre + reach), [width, height]))
+    reach_x, reach_y = (abs(a) + abs(b)) / 2 + 2, (abs(c) + abs(d)) / 2 + 2
+    x0, y0 = max(math.floor(cx - reach_x), 0), max(math.floor(cy - reach_y), 0)
+    x1, y1 = min(math.ceil(cx + reach_x), width), min(math.ceil(cy + reach_y), height)
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, 3), np.uint8)
     part = image[y0:y1, x0:x1]
@@ -154,10 +162,11 @@ def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
         part = shrunk.astype(np.uint8, copy=False)
     else:
         factor = 1
-    # Pixel centres: output pixel (u, v) samples corner + axes (u + 0.5, v + 0.5) / size - 0.5.
-    step = axes / (size * factor)
-    corner = (roi.centre - axes.sum(1) / 2 - [x0, y0]) / factor
-    matrix = np.column_stack([step, corner + step.sum(1) / 2 - 0.5])
+    # Pixel centres: output pixel (u, v) samples corner + sides (u + 0.5, v + 0.5) / size - 0.5.
+    a, b, c, d = (side / (size * factor) for side in (a, b, c, d))
+    left = (cx - (roi.sides[0] + roi.sides[1]) / 2 - x0) / factor
+    top = (cy - (roi.sides[2] + roi.sides[3]) / 2 - y0) / factor
+    matrix = np.array([[a, b, left + (a + b) / 2 - 0.5], [c, d, top + (c + d) / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(part, matrix, (size, size), flags=flags).astype(np.uint8, copy=False)
 

@@ -136,6 +136,11 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # of one process only
             ProcessCollector(registry=registry)
 
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one HTTP request."""
+        self.requests.labels(route, str(status)).inc()
+        self.request_seconds.labels(route).observe(seconds)
+
     def looked_at(self, route: str, decode_s: float, detect_s: list[float]) -> None:
         """Count one image: how long decoding took, and each run of the face detector."""
         self.decode_seconds.observe(decode_s)

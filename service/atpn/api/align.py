@@ -1,10 +1,10 @@
 """POST /align, /pose and /align/batch: photographs in, their faces out."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
 
 from atpn.api import problems
 from atpn.api.answers import Payload, View, milliseconds, photo_payload
@@ -21,75 +21,78 @@ from atpn.traces import note
 
 router = APIRouter(tags=["faces"])
 
-MaxFaces = Annotated[int | None, Query(ge=1, description="most faces, best first")]
-MinConfidence = Annotated[
-    float | None, Query(ge=0, le=1, description="leave out faces below; given boxes: keep all")
-]
-Points = Annotated[Literal["98", "68", "5"], Query(description="landmarks of each face")]
-Include = Annotated[Literal["pose"] | None, Query(description="add the head pose")]
+
+class FindQuery(BaseModel):
+    """Which faces are wanted, and where they are if that is known."""
+
+    max_faces: int | None = Field(None, ge=1, description="most faces, best first")
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description="leave out faces below; given boxes: keep all"
+    )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How many faces of an image are wanted, and how sure."""
+class BoxesQuery(FindQuery):
+    """Also boxes, for an image that is the raw body."""
 
-    max_faces: int | None
-    min_confidence: float | None
+    boxes: str | None = Field(
+        None,
+        description="JSON list of [x0, y0, x1, y1], with the image as the raw body; "
+        "skips detection",
+        examples=["[[205, 93, 341, 263]]"],
+    )
+
+
+class PointsQuery(FindQuery):
+    """Also what is told of each face."""
+
+    points: Literal["98", "68", "5"] = Field("98", description="landmarks of each face")
+    include: Literal["pose"] | None = Field(None, description="add the head pose")
+
+    @property
+    def view(self) -> View:
+        """As answers take it."""
+        return View(int(self.points), pose=self.include == "pose")
+
+
+class AlignQuery(PointsQuery, BoxesQuery):
+    """The query of /align."""
 
 
 @router.post(
     "/align", responses=PHOTO_RESPONSES, openapi_extra=PHOTO_BODY, summary="Face landmarks"
 )
-async def align(
-    request: Request,
-    max_faces: MaxFaces = None,
-    min_confidence: MinConfidence = None,
-    points: Points = "98",
-    include: Include = None,
-) -> Response:
+async def align(request: Request, query: Annotated[AlignQuery, Query()]) -> Response:
     """Find the faces of an image, or take the given boxes, and answer their landmarks."""
-    view = View(int(points), pose=include == "pose")
-    return await answer(request, view, Limits(max_faces, min_confidence))
+    return await answer(request, query.view, query)
 
 
 @router.post("/pose", responses=PHOTO_RESPONSES, openapi_extra=PHOTO_BODY, summary="Head pose")
-async def pose(
-    request: Request, max_faces: MaxFaces = None, min_confidence: MinConfidence = None
-) -> Response:
+async def pose(request: Request, query: Annotated[BoxesQuery, Query()]) -> Response:
     """Find the faces of an image, or take the given boxes, and answer their head pose."""
-    view = View(points=None, pose=True)
-    return await answer(request, view, Limits(max_faces, min_confidence))
+    return await answer(request, View(points=None, pose=True), query)
 
 
 @router.post(
     "/align/batch", responses=BATCH_RESPONSES, openapi_extra=BATCH_BODY, summary="Several images"
 )
-async def align_batch(
-    request: Request,
-    max_faces: MaxFaces = None,
-    min_confidence: MinConfidence = None,
-    points: Points = "98",
-    include: Include = None,
-) -> Response:
+async def align_batch(request: Request, query: Annotated[PointsQuery, Query()]) -> Response:
     """Like /align for each image of a form, in order; a bad image is an error in its place.
 
     Live frames and single images go first where the model is busy.
     """
     core = wanted_core(request)
     settings = core.settings
-    view = View(int(points), pose=include == "pose")
-    limits = Limits(max_faces, min_confidence)
     timeout_s = timeout_of(request, settings.request_timeout_s)
     with core.open_request():
         uploads = await read_batch(request, settings.max_batch_bytes, settings.max_batch_images)
         if len(uploads) > 1:  # one is paid for
             core.limiter.take(request.state.client, len(uploads) - 1)
-        work = look_at_all(core, uploads, view, limits, timeout_s)
+        work = look_at_all(core, uploads, query, timeout_s)
         results = await unless_gone(request, work)
     return packed({"results": results}, wished_type(request.headers.get("accept", ""), False))
 
 
-async def answer(request: Request, view: View, limits: Limits) -> Response:
+async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
     """The answer for the image in ``request``, in the form that it accepts."""
     core = wanted_core(request)
     settings = core.settings
@@ -97,8 +100,10 @@ async def answer(request: Request, view: View, limits: Limits) -> Response:
     kind = wished_type(request.headers.get("accept", ""), True)
     drawn = kind not in {JSON, MSGPACK}
     with core.open_request():
-        upload = await read_upload(request, settings.max_body_bytes, settings.max_boxes)
-        photo = photograph(upload, limits, drawn)
+        upload = await read_upload(
+            request, settings.max_body_bytes, settings.max_boxes, query.boxes
+        )
+        photo = photograph(upload, query, drawn)
         route = request.scope["path"]
         work = look_at(core.pipeline, photo, timeout_s, Priority.PHOTO, route)
         seen = await unless_gone(request, work)
@@ -110,11 +115,9 @@ async def answer(request: Request, view: View, limits: Limits) -> Response:
     return Response(data, headers=timing_headers(ms), media_type=kind)
 
 
-def photograph(upload: Upload, limits: Limits, whole: bool = False) -> Photograph:
+def photograph(upload: Upload, query: FindQuery, whole: bool = False) -> Photograph:
     """What is to be looked at."""
-    return Photograph(
-        upload.data, upload.boxes, limits.max_faces, limits.min_confidence, whole=whole
-    )
+    return Photograph(upload.data, upload.boxes, query.max_faces, query.min_confidence, whole=whole)
 
 
 def timing_headers(ms: dict[str, float]) -> dict[str, str]:
@@ -127,7 +130,7 @@ def timing_headers(ms: dict[str, float]) -> dict[str, str]:
 
 
 async def look_at_all(
-    core: Core, uploads: list[Upload], view: View, limits: Limits, timeout_s: float
+    core: Core, uploads: list[Upload], query: PointsQuery, timeout_s: float
 ) -> list[Payload]:
     """One answer or ``{"error": problem}`` per upload, in order; a few are in work at once."""
     places = asyncio.Semaphore(core.pipeline.threads)
@@ -137,11 +140,11 @@ async def look_at_all(
     async def one(upload: Upload) -> Payload:
         async with places:
             left_s = max(0.0, ends - clock())
-            photo = photograph(upload, limits)
+            photo = photograph(upload, query)
             try:
                 seen = await look_at(core.pipeline, photo, left_s, Priority.BULK, "/align/batch")
             except AtpnError as error:
                 return {"error": problems.counted(core.metrics, error)}
-            return photo_payload(core.model, view, seen)
+            return photo_payload(core.model, query.view, seen)
 
     return list(await asyncio.gather(*(one(upload) for upload in uploads)))

@@ -12,6 +12,8 @@ from atpn.errors import ClientGone, InvalidRequest, ShuttingDown
 
 T = TypeVar("T")
 
+UNWATCHED_S = 0.02  # of work, before its client is watched
+
 
 def wanted_core(request: Request) -> Core:
     """The core; ShuttingDown where it takes no new work."""
@@ -38,21 +40,31 @@ def timeout_of(request: Request, most: float) -> float:
 async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
     """The result of ``work``; ClientGone, and ``work`` cancelled, if the client hangs up.
 
-    The body must have been read: from then on the only message that can come is the end.
+    The body must have been read: from then on the only message that can come is the end. It is
+    listened for where the work takes longer than most: a task for that is as dear as an answer.
     """
-    task = asyncio.create_task(work)
-    watch = asyncio.create_task(_hang_up(request))
+    loop = asyncio.get_running_loop()
+    ours = asyncio.current_task()
+    assert ours is not None  # noqa: S101 - a coroutine of a request runs in a task
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        ours.cancel()
+
+    watching: list[asyncio.Task[None]] = []
+    soon = loop.call_later(UNWATCHED_S, lambda: watching.append(loop.create_task(watch())))
     try:
-        await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone("the client closed the connection")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone and not ours.uncancel():
+            raise ClientGone("the client closed the connection") from None
+        raise
     finally:
-        for owned in (task, watch):
-            owned.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
-
-
-async def _hang_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        soon.cancel()
+        for task in watching:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,16 +1,19 @@
 """What every HTTP request passes: its key is checked, it gets a number, it is counted and timed."""
 
 import logging
+import random
 import time
-import uuid
+from collections.abc import Mapping
 
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atpn.api import page, problems
 from atpn.api.auth import check_key, client_of
+from atpn.api.short_ways import ShortWay
 from atpn.core import Core
-from atpn.errors import AtpnError, RateLimited, Unauthorized
+from atpn.errors import AtpnError
 from atpn.metrics import Metrics
 
 log = logging.getLogger("atpn.http")
@@ -22,10 +25,14 @@ OPEN_PATHS = page.PATHS | {
 
 
 class Gate:
-    """ASGI middleware. WebSockets pass: a stream counts its own frames, checks its own key."""
+    """ASGI middleware: what HTTP requests pass on their way to ``app``, or on a short way there.
 
-    def __init__(self, app: ASGIApp) -> None:
+    WebSockets pass: a stream counts its own frames and checks its own key.
+    """
+
+    def __init__(self, app: ASGIApp, short_ways: Mapping[str, ShortWay]) -> None:
         self._app = app
+        self._short_ways = short_ways
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -36,13 +43,13 @@ class Gate:
         request_id = request_id_of(request)
         request.state.request_id = request_id
         started, status = time.monotonic(), 0
+        numbered = (b"x-request-id", request_id.encode())
 
         async def send_numbered(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                header = (b"x-request-id", request_id.encode())
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = [*message["headers"], numbered]
             await send(message)
 
         try:
@@ -55,17 +62,29 @@ class Gate:
         count(request, status, time.monotonic() - started)
 
     async def _answer(self, request: Request, send: Send) -> None:
-        core: Core = request.app.state.core
+        scope = request.scope
+        path, posted = scope["path"], scope["method"] == "POST"
         try:
-            if request.scope["path"] not in OPEN_PATHS:
-                key = check_key(core.settings.api_key_hashes, request.headers)
-                request.state.client = client_of(request, key)
-                if request.method == "POST":
-                    core.limiter.take(request.state.client)
-        except (Unauthorized, RateLimited) as error:
-            await problems.response(request, error)(request.scope, request.receive, send)
-        else:
-            await self._app(request.scope, request.receive, send)
+            if path not in OPEN_PATHS:
+                self._let_in(request, posted)
+            way = self._short_ways.get(path) if posted else None
+            if way is None:
+                await self._app(scope, request.receive, send)
+                return
+            response = await way(request)
+        except AtpnError as error:
+            response = problems.response(request, error)
+        except RequestValidationError as error:
+            response = problems.invalid(request, error)
+        await response(scope, request.receive, send)
+
+    def _let_in(self, request: Request, posted: bool) -> None:
+        """Unauthorized, RateLimited."""
+        core: Core = request.app.state.core
+        key = check_key(core.settings.api_key_hashes, request.headers)
+        request.state.client = client_of(request, key)
+        if posted:
+            core.limiter.take(request.state.client)
 
 
 def request_id_of(request: Request) -> str:
@@ -73,20 +92,21 @@ def request_id_of(request: Request) -> str:
     given = request.headers.get("x-request-id", "")
     if 0 < len(given) <= 64 and given.isascii() and given.isprintable():
         return given
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"
 
 
 def count(request: Request, status: int, seconds: float) -> None:
     """Add one answered request to the metrics."""
     metrics: Metrics = request.app.state.core.metrics
     route = getattr(request.scope.get("route"), "path", "other")
-    metrics.requests.labels(route, str(status)).inc()
-    metrics.request_seconds.labels(route).observe(seconds)
+    metrics.answered(route, status, seconds)
+    level = logging.DEBUG if status < HTTP_ERRORS else logging.WARNING
+    if not log.isEnabledFor(level):
+        return
     fields = {
         "request_id": request.state.request_id,
         "route": route,
         "status": status,
         "ms": round(1000 * seconds, 1),
     }
-    level = logging.DEBUG if status < HTTP_ERRORS else logging.WARNING
     log.log(level, "%s %s %d", request.method, route, status, extra=fields)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgpack
+import orjson
 from fastapi import Response
-from pydantic_core import to_json
 
 Payload = dict[str, Any]
 
@@ -32,5 +32,5 @@ def wished_type(accept: str, pictures: bool) -> str:
 
 def packed(payload: Payload, kind: str, headers: Mapping[str, str] | None = None) -> Response:
     """``payload`` as JSON or msgpack."""
-    data = msgpack.packb(payload) if kind == MSGPACK else to_json(payload)
+    data = msgpack.packb(payload) if kind == MSGPACK else orjson.dumps(payload)
     return Response(data, headers=dict(headers or {}), media_type=kind)

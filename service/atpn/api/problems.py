@@ -64,6 +64,12 @@ def response(
     return Response(to_json(body), error.status, headers, media_type=MEDIA_TYPE)
 
 
+def invalid(request: Request, error: RequestValidationError) -> Response:
+    """The answer to a parameter that is wrong."""
+    path, text = first_of(error.errors())
+    return response(request, InvalidRequest(f"{'.'.join(path)}: {text}"))
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application as a problem, the framework's own included."""
     app.add_exception_handler(AtpnError, _on_error)  # type: ignore[arg-type]
@@ -76,8 +82,7 @@ async def _on_error(request: Request, error: AtpnError) -> Response:
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
-    path, text = first_of(error.errors())
-    return response(request, InvalidRequest(f"{'.'.join(path)}: {text}"))
+    return invalid(request, error)
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:

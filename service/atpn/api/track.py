@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
+import orjson
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import to_json
 
 from atpn.api import problems
 from atpn.api.answers import Payload, View, frame_payload, points_payload
@@ -33,7 +33,7 @@ router = APIRouter()
 
 #: Subprotocol to encoder; the messages are the same. Without one, JSON.
 SUBPROTOCOLS: dict[str, Callable[[Payload], str | bytes]] = {
-    "atpn.v1.json": lambda payload: to_json(payload).decode(),
+    "atpn.v1.json": lambda payload: orjson.dumps(payload).decode(),
     "atpn.v1.msgpack": msgpack.packb,
 }
 MAX_TEXT = 4096  # characters of a control message

@@ -30,11 +30,19 @@ class Upload:
     boxes: list[Box] | None
 
 
-async def read_upload(request: Request, max_bytes: int, max_boxes: int) -> Upload:
-    """Read the body within its limit and take it apart by its content type."""
+async def read_upload(
+    request: Request, max_bytes: int, max_boxes: int, boxes: str | None = None
+) -> Upload:
+    """Read the body within its limit and take it apart by its content type.
+
+    ``boxes`` are those of the query, for a raw body: a form and JSON have a place of their own.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in RAW_TYPES:
-        return Upload(await read_body(request, max_bytes), None)
+        given = None if boxes is None else parse_boxes(_json(boxes, "boxes"), max_boxes)
+        return Upload(await read_body(request, max_bytes), given)
+    if boxes is not None:
+        raise InvalidRequest("boxes: in the query they are for a raw image; put them in the body")
     if kind == "multipart/form-data":
         return await _from_form(request, await read_body(request, max_bytes), max_boxes)
     if kind == "application/json":
@@ -130,7 +138,7 @@ async def _from_form(request: Request, body: bytes, max_boxes: int) -> Upload:
         data = await image.read()
     if boxes is None:
         return Upload(data, None)
-    return Upload(data, parse_boxes(_json(boxes.encode(), "boxes"), max_boxes))
+    return Upload(data, parse_boxes(_json(boxes, "boxes"), max_boxes))
 
 
 def _fields_of(form: FormData) -> tuple[UploadFile, str | None]:
@@ -166,7 +174,7 @@ def _from_json(body: bytes, max_boxes: int) -> Upload:
     return Upload(data, None if boxes is None else parse_boxes(boxes, max_boxes))
 
 
-def _json(body: bytes, name: str) -> Any:
+def _json(body: bytes | str, name: str) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -78,10 +78,11 @@ class Wanted:
 def one_image(path: str, query: dict[str, str], data: bytes, boxes: Boxes | None) -> Payload:
     """The arguments of ``httpx.request`` for /align or /pose."""
     call: Payload = {"method": "POST", "url": path, "params": query}
+    call |= {"content": data, "headers": {"Content-Type": media_type(data)}}
     if boxes is None:
-        return call | {"content": data, "headers": {"Content-Type": media_type(data)}}
-    corners = json.dumps([[float(edge) for edge in box] for box in boxes])
-    return call | {"files": {"image": _file("image", data)}, "data": {"boxes": corners}}
+        return call
+    corners = json.dumps([[float(edge) for edge in box] for box in boxes], separators=(",", ":"))
+    return call | {"params": query | {"boxes": corners}}
 
 
 def groups(images: Sequence[bytes]) -> Iterator[slice]:

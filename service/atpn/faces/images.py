@@ -3,7 +3,7 @@
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -62,6 +62,14 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+
+
+#: Markers of a JPEG: start of scan; frames of Huffman-coded samples; what only Pillow reads
+#: (EXIF, several pictures in one file, Adobe's colour transforms, restart and end markers here).
+_SCAN = 0xDA
+_FRAMES = {0xC0, 0xC1, 0xC2}
+_UNUSUAL = {0xE1, 0xE2, 0xEE, *range(0xC3, 0xE0)} - {0xC4, 0xDA, 0xDB, 0xDD}
+_PLAIN_FRAME = struct.Struct(">BHHB")  # bits a sample, height, width, components
 
 
 @dataclass(frozen=True)
@@ -130,14 +138,43 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     """What the header says; raises as `decode` does, by the header and the file's end alone."""
     if not data:
         raise InvalidImage("the image is empty")
+    header = _plain_jpeg(data) or _header_by_pillow(data)
+    width, height = header.width, header.height
+    if width * height > max_pixels:
+        raise TooManyPixels(f"{width}x{height} is more than the limit of {max_pixels} pixels")
+    if not _complete(data, header.kind):
+        raise InvalidImage(f"truncated {header.kind}: {len(data)} bytes end before the image does")
+    if _TURNS.get(header.orientation, (False,))[0]:
+        return replace(header, width=height, height=width)
+    return header
+
+
+def _plain_jpeg(data: bytes) -> Header | None:
+    """The header of a JPEG of the plainest kind: 8 bits, grey or YCbCr, no EXIF block.
+
+    None for all others, also where anything is unusual: Pillow then looks closely. It takes ten
+    times as long, and most frames of streams are of this kind.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    size = None
+    for marker, at, end in _jpeg_segments(data):
+        if marker in _UNUSUAL or end > len(data):
+            return None
+        if marker in _FRAMES:
+            if size is not None or end < at + 10:
+                return None
+            size = _PLAIN_FRAME.unpack_from(data, at + 4)
+    if size is None or size[0] != 8 or size[3] not in {1, 3} or not size[1] * size[2]:
+        return None
+    return Header("JPEG", width=size[2], height=size[1], orientation=1)
+
+
+def _header_by_pillow(data: bytes) -> Header:
     try:
         # Only the formats that are read: Pillow knows dozens more, and their parsers stay idle.
         with Pillow.open(io.BytesIO(data), formats=tuple(FORMATS)) as header:
             kind, (width, height) = header.format or "?", header.size
-            if width * height > max_pixels:
-                raise TooManyPixels(
-                    f"{width}x{height} is more than the limit of {max_pixels} pixels"
-                )
             orientation = _orientation(header, data)
     except UnidentifiedImageError:
         raise _unreadable(data) from None
@@ -145,10 +182,6 @@ def read_header(data: bytes, max_pixels: int) -> Header:
         raise InvalidImage(f"damaged image header: {error}") from error
     if kind == "MPO":  # a JPEG with further pictures behind it
         kind = "JPEG"
-    if not _complete(data, kind):
-        raise InvalidImage(f"truncated {kind}: {len(data)} bytes end before the image does")
-    if _TURNS.get(orientation, (False,))[0]:
-        width, height = height, width
     return Header(kind, width, height, orientation)
 
 
@@ -177,7 +210,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _complete(data: bytes, kind: str) -> bool:
     """Whether the end of the image is there; decoders fill what is missing with grey."""
     if kind == "JPEG":
-        return data.find(b"\xff\xd9", _scan_start(data)) >= 0
+        return data.rfind(b"\xff\xd9", _scan_start(data)) >= 0
     if kind == "PNG":
         return any(name == b"IEND" for name, _ in _png_chunks(data))
     if kind == "BMP":
@@ -185,18 +218,28 @@ def _complete(data: bytes, kind: str) -> bool:
     return len(data) >= 8 + int.from_bytes(data[4:8], "little")  # RIFF
 
 
-def _scan_start(data: bytes) -> int:
-    """Where a JPEG's entropy-coded data begins: an end marker before it is a thumbnail's."""
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment before a JPEG's entropy-coded data, the last of which
+    is its start of scan.
+    """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
+        marker, end = data[at + 1], at + 2 + (data[at + 2] << 8 | data[at + 3])
         if marker == 0xFF:  # fill byte
             at += 1
             continue
-        if marker == 0xDA:
-            break
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return at
+        yield marker, at, end
+        if marker == _SCAN:
+            return
+        at = end
+
+
+def _scan_start(data: bytes) -> int:
+    """Where a JPEG's entropy-coded data begins: an end marker before it is a thumbnail's."""
+    start = 2
+    for marker, at, end in _jpeg_segments(data):
+        start = at if marker == _SCAN else end
+    return start
 
 
 def _unreadable(data: bytes) -> AtpnError:
