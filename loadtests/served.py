@@ -27,6 +27,7 @@ class Load:
     failed: int  # not a 200 with one face
     wall_s: float
     p50_ms: float
+    p99_ms: float
     parts_ms: dict[str, float]  # medians of decode, queue, inference, rest
     client_cpu_s: float
     server_cpu_s: float
