@@ -115,7 +115,7 @@ def started(
             env=os.environ | environment,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
         )
     server = Server(port, process.pid)
     try:

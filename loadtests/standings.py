@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 Record = dict[str, Any]
@@ -170,21 +171,23 @@ def others(records: Sequence[Record]) -> str:
     return text + "\n"
 
 
+def absent(records: Sequence[Record]) -> str:
+    """Who did not start, and in how many rounds."""
+    names = [r["who"] for r in records if r.get("started") is False]
+    return "".join(f"{n} did not start ({names.count(n)} times).\n" for n in dict.fromkeys(names))
+
+
 def page(result: Mapping[str, Any], about: Mapping[str, str]) -> str:
     """Everything, as Markdown."""
     records: list[Record] = result["records"]
     rounds = 1 + max(r["round"] for r in records)
     where = f"{result['machine']['cores']} cores of {result['machine']['cpu']}"
     text = f"{where}; medians (ranges) of {rounds} rounds of {result['seconds']:g} s.\n"
-    for load in TITLES:
+    for load, title in TITLES.items():
         if any(r.get("load") == load for r in records):
-            made = (
-                overload_table(records, about)
-                if load == "overload"
-                else load_table(records, load, about)
-            )
-            text += f"\n**{TITLES[load]}**\n\n{made}"
+            tabled = overload_table if load == "overload" else partial(load_table, load=load)
+            text += f"\n**{title}**\n\n{tabled(records, about=about)}"
     text += f"\n{goals(records)}"
     if threads := thread_lines(records):
         text += f"\nCPU time of an answer of {OURS} by thread, ms:\n\n{threads}"
-    return text + "\n" + others(records)
+    return text + "\n" + others(records) + absent(records)
