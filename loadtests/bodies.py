@@ -55,12 +55,12 @@ def packed(path: str) -> Request:
     return Request(path, body, {"Content-Type": "application/octet-stream"})
 
 
-def form(path: str, box_field: str, box: str) -> Request:
-    """The picture as the file ``image`` of a form, and a plain field."""
+def form(path: str, boxes: str) -> Request:
+    """The picture and its boxes as a form."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="'
     body = b"".join(
         [
-            f'{head}{box_field}"\r\n\r\n{box}\r\n'.encode(),
+            f'{head}boxes"\r\n\r\n{boxes}\r\n'.encode(),
             f'{head}image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'.encode(),
             picture(),
             f"\r\n--{BOUNDARY}--\r\n".encode(),

@@ -47,7 +47,7 @@ def bento(port: int) -> list[str]:
 
 def atpn_given() -> Request:
     """How atpn is asked for the face in a box."""
-    return bodies.form("/align?include=pose", "boxes", json.dumps([BOX]))
+    return bodies.form("/align?include=pose", json.dumps([BOX]))
 
 
 QUERY = "box=" + ",".join(map(str, BOX))
@@ -87,9 +87,9 @@ def contestants() -> dict[str, Contestant]:
         ),
         Contestant(
             "bentoml",
-            "two workers",
+            "two workers of two threads",
             bento,
-            bodies.form("/align", "box", json.dumps(BOX)),
+            bodies.raw(f"/align?{QUERY}"),
             environment={"BENTOML_DO_NOT_TRACK": "true"},
         ),
         Contestant(

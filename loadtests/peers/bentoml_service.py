@@ -1,27 +1,23 @@
-"""BentoML: two workers that each do it all."""
+"""BentoML: two workers, each with two threads, that each do it all."""
 
-from pathlib import Path
 from typing import Annotated
 
 import bentoml
-from pydantic import Field
+from bentoml.validators import ContentType
 
-from loadtests.peers.face import Network
+from loadtests.peers.face import Network, box_of
 
 
-@bentoml.service(workers=2, traffic={"timeout": 60})
+@bentoml.service(workers=2, threads=2)
 class Align:
-    """A form of a JPEG and its box."""
+    """The JPEG is the body, its box ``?box=x0,y0,x1,y1``."""
 
     def __init__(self) -> None:
         self.network = Network()
 
     @bentoml.api
     def align(
-        self,
-        image: Annotated[Path, bentoml.validators.ContentType("image/jpeg")],
-        box: Annotated[list[float], Field(min_length=4, max_length=4)],
-    ) -> Annotated[bytes, bentoml.validators.ContentType("application/json")]:
+        self, image: Annotated[bytes, ContentType("image/jpeg")], /, ctx: bentoml.Context
+    ) -> Annotated[bytes, ContentType("application/json")]:
         """The face's JSON."""
-        x0, y0, x1, y1 = box
-        return self.network.face(image.read_bytes(), (x0, y0, x1, y1))
+        return self.network.face(image, box_of(ctx.request.query_params["box"]))

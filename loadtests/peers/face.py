@@ -31,6 +31,12 @@ def session(name: str) -> ort.InferenceSession:
     )
 
 
+def box_of(query: str) -> Box:
+    """x0,y0,x1,y1, as they stand in a query."""
+    x0, y0, x1, y1 = map(float, query.split(","))
+    return x0, y0, x1, y1
+
+
 def region(box: Box) -> Region:
     """The square that shows a detector's box as the network was trained to see it."""
     x0, y0, x1, y1 = box

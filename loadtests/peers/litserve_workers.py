@@ -56,7 +56,6 @@ if __name__ == "__main__":
     server.run(
         host="127.0.0.1",
         port=int(sys.argv[1]),
-        num_api_servers=1,
         generate_client_file=False,
         log_level="warning",
         access_log=False,

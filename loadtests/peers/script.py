@@ -8,19 +8,13 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from loadtests.peers.face import Box, Network, decoded
+from loadtests.peers.face import Network, box_of, decoded
 from loadtests.peers.finder import Finder
 
 app = FastAPI()
 network = Network()
 finder = Finder()
 pool = ThreadPoolExecutor(2)
-
-
-def box_of(text: str) -> Box:
-    """x0,y0,x1,y1."""
-    x0, y0, x1, y1 = map(float, text.split(","))
-    return x0, y0, x1, y1
 
 
 def found_face(data: bytes) -> bytes:
