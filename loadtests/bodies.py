@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-PHOTO = Path(__file__).resolve().parents[1] / "service" / "atpn" / "web" / "example.jpg"
+PHOTO = Path(__file__).resolve().parents[1] / "service/atpn/api/web/example.jpg"
 #: Of its face in the picture below, as atpn's detector gives it (score 0.94).
 BOX = (205.03, 93.01, 341.17, 262.76)
 BOUNDARY = "atpn-race"
