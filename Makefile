@@ -1,11 +1,12 @@
-# make serve | make test | make test-long | make lint | make measure | make train | make evaluate
-# make lock | make rehearse
+# make serve | make test | make test-long | make lint | make measure | make race | make train
+# make evaluate | make lock | make rehearse
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 CLIPS ?= $(wildcard ../shared/video)
 RUN ?= runs/atpn
-.PHONY: serve test test-long lint format measure train export evaluate lock rehearse clean
+PEERS := .venv-race
+.PHONY: serve test test-long lint format measure race train export evaluate lock rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
@@ -31,6 +32,17 @@ format: $(VENV)/.cpu,test,train,lint,deploy
 
 measure: $(VENV)/.cpu,test
 	$(BIN)/python -m loadtests.measure
+
+# Against other servers, which live in an environment of their own. RACE="--seconds 2 --rounds 1
+# --only atpn,script" is a quick look; with --write the result is kept.
+race: $(VENV)/.cpu $(PEERS)/.made
+	$(BIN)/python -m loadtests.race $(RACE)
+
+# The system's Python: pytriton's Triton loads its library.
+$(PEERS)/.made: loadtests/peers/requirements.txt
+	$(firstword $(wildcard /usr/bin/python3) python3) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 # Training keeps both cores busy for hours and goes on where it stopped.
 # With jemalloc (Debian: libjemalloc2) it is about 1.7 times as fast: glibc gives memory back

@@ -54,7 +54,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Status and body of the next response."""
     head = await reader.readuntil(b"\r\n\r\n")
-    length = head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]
+    length = head.lower().split(b"\r\ncontent-length:", 1)[1].split(b"\r\n", 1)[0]
     return int(head[9:12]), await reader.readexactly(int(length))
 
 
@@ -89,13 +89,20 @@ async def load(port: int, connections: int, seconds: float, request: bytes) -> d
     wall_s, cpu_s = time.perf_counter() - started, cpu_seconds() - cpu_s
     for _, writer in opened:
         writer.close()
+    medians = {name: statistics.median(each) for name, each in tally.parts_ms.items()}
+    return {**told(tally.times_ms, tally.failed, wall_s, cpu_s), "parts_ms": medians}
+
+
+def told(times_ms: list[float], failed: int, wall_s: float, cpu_s: float) -> dict[str, float]:
+    """What a load tells of its answers and of its own CPU time."""
+    ordered = sorted(times_ms)
     return {
-        "answers": len(tally.times_ms),
-        "failed": tally.failed,
+        "answers": len(ordered),
+        "failed": failed,
         "wall_s": wall_s,
+        "p50_ms": ordered[len(ordered) // 2],
+        "p99_ms": ordered[len(ordered) * 99 // 100],
         "client_cpu_s": cpu_s,
-        "p50_ms": statistics.median(tally.times_ms),
-        "parts_ms": {name: statistics.median(each) for name, each in tally.parts_ms.items()},
     }
 
 

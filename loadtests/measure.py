@@ -1,9 +1,10 @@
 """Measures the service against its own parts, in one run on one machine, as ratios.
 
-``python loadtests/measure.py [--seconds 5] [--repeats 5] [--json FILE]``
+``python loadtests/measure.py [--seconds 2] [--repeats 7] [--json FILE]``
 
 What is divided by what is measured in turn (A, B, A, B, ...), so that a noisy machine disturbs
-both; figures are medians over the repeats, with their range.
+both, and again until the quartiles lie within NARROW of the median; figures are medians with their
+quartiles.
 """
 
 import argparse
@@ -22,10 +23,9 @@ if not __package__:  # started as a file: make `loadtests` importable
 from atpn.engine.inference import FaceNetwork, ModelFile, available_cores
 from atpn.geometry import Image
 from atpn.settings import Settings, load_settings
-from loadtests.served import Load, Served, align_request, service
+from loadtests.served import Served, align_request, service
 from loadtests.workloads import (
     FACE,
-    Rate,
     bare_session,
     batcher_rate,
     face_crop,
@@ -44,7 +44,9 @@ B = TypeVar("B")
 BATCHES = (1, 2, 4, 8, 16, 32)
 MICRO_BATCH = 8  # the largest of decode + crop + run: its images wait for each other
 LARGE = 6  # times the side of the other pictures: 3840x2880, 11 million pixels
-Spread = dict[str, float]  # median, lowest, highest
+NARROW = 0.1  # of the median, from the first to the third quartile
+PATIENCE = 4  # times the repeats that are asked for; then a wide figure is told as it is
+Spread = dict[str, float]  # median, quartiles
 Figures = dict[str, Any]
 
 
@@ -90,14 +92,30 @@ def open_bench(seconds: float, repeats: int, batches: list[int]) -> Bench:
     return Bench(seconds, repeats, batches, settings, cores, model, network, data, face)
 
 
-def in_turn(repeats: int, above: Callable[[], A], below: Callable[[], B]) -> list[tuple[A, B]]:
-    """Both, ``repeats`` times, alternating."""
-    return [(above(), below()) for _ in range(repeats)]
+def in_turn(
+    repeats: int, above: Callable[[], A], below: Callable[[], B], figure: Callable[[A, B], float]
+) -> list[tuple[A, B]]:
+    """Both, alternating, at least ``repeats`` times and until the figure is narrow."""
+    rounds: list[tuple[A, B]] = []
+    while len(rounds) < repeats or (
+        len(rounds) < PATIENCE * repeats and not narrow([figure(*each) for each in rounds])
+    ):
+        rounds.append((above(), below()))
+    return rounds
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median and range."""
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+    """Median and quartiles."""
+    if len(values) == 1:
+        return {"median": values[0], "q1": values[0], "q3": values[0]}
+    q1, middle, q3 = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": middle, "q1": q1, "q3": q3}
+
+
+def narrow(values: Sequence[float]) -> bool:
+    """Whether the quartiles lie close together."""
+    found = spread(values)
+    return found["q3"] - found["q1"] <= NARROW * abs(found["median"])
 
 
 def measure_core(bench: Bench) -> Figures:
@@ -105,11 +123,16 @@ def measure_core(bench: Bench) -> Figures:
     candidates = raw_candidates(bench.model, bench.face, bench.cores, bench.batches)
     name, best = fastest(candidates, bench.search_s, bench.search_tries)
     full = partial(batcher_rate, bench.seconds, bench.network, bench.face, bench.settings)
-    rounds: list[tuple[Rate, Rate]] = in_turn(
-        bench.repeats, partial(full, bench.cores), partial(best, bench.seconds)
+    rounds = in_turn(
+        bench.repeats,
+        partial(full, bench.cores),
+        partial(best, bench.seconds),
+        lambda batcher, raw: batcher.per_s / raw.per_s,
     )
     return {
+        "rounds": len(rounds),
         "E_core": spread([batcher.per_s / raw.per_s for batcher, raw in rounds]),
+        "E_core_cpu": spread([batcher.per_cpu_s / raw.per_cpu_s for batcher, raw in rounds]),
         "batcher_faces_per_s": spread([batcher.per_s for batcher, _ in rounds]),
         "raw_faces_per_s": spread([raw.per_s for _, raw in rounds]),
         "raw_setting": name,
@@ -117,7 +140,10 @@ def measure_core(bench: Bench) -> Figures:
 
 
 def measure_jpeg(bench: Bench, served: Served) -> Figures:
-    """E_jpeg: faces/s over HTTP / decode + crop + run in this process; also per CPU second."""
+    """E_jpeg: faces over HTTP per CPU second of the service / the same of decode + crop + run.
+
+    CPU seconds, as the load runs on the same cores.
+    """
     connections = min(8 * bench.cores, bench.settings.max_requests)
     load = partial(served.load, bench.request, connections)
     load(min(bench.seconds, 1.0))  # warm
@@ -126,39 +152,37 @@ def measure_jpeg(bench: Bench, served: Served) -> Figures:
         bench.network, bench.data, bench.settings.max_pixels, bench.cores, small
     )
     name, best = fastest(candidates, bench.search_s, bench.search_tries)
-    rounds: list[tuple[Load, Rate]] = in_turn(
-        bench.repeats, partial(load, bench.seconds), partial(best, bench.seconds)
+    rounds = in_turn(
+        bench.repeats,
+        partial(load, bench.seconds),
+        partial(best, bench.seconds),
+        lambda http, own: http.per_server_cpu_s / own.per_cpu_s,
     )
     loads = [http for http, _ in rounds]
     return {
-        "E_jpeg": spread([http.per_s / own.per_s for http, own in rounds]),
-        "E_jpeg_cpu": spread([http.per_server_cpu_s / own.per_cpu_s for http, own in rounds]),
-        "http_faces_per_s": spread([http.per_s for http in loads]),
+        "rounds": len(rounds),
+        "E_jpeg": spread([http.per_server_cpu_s / own.per_cpu_s for http, own in rounds]),
         "http_faces_per_server_cpu_s": spread([http.per_server_cpu_s for http in loads]),
-        "pipeline_faces_per_s": spread([own.per_s for _, own in rounds]),
         "pipeline_faces_per_cpu_s": spread([own.per_cpu_s for _, own in rounds]),
         "pipeline_setting": name,
         "connections": connections,
         "answers": sum(http.answers for http in loads),
-        "http_p50_ms": spread([http.p50_ms for http in loads]),
-        "server_cpu_ms_per_answer": spread([1000 / http.per_server_cpu_s for http in loads]),
         "client_cpu_ms_per_answer": spread([1000 * h.client_cpu_s / h.answers for h in loads]),
-        "client_cpu_share": spread(
-            [h.client_cpu_s / (h.client_cpu_s + h.server_cpu_s) for h in loads]
-        ),
     }
 
 
 def measure_overhead(bench: Bench, served: Served) -> Figures:
     """O1: median of one /align at a time - median of ``session.run`` at batch 1, in ms."""
     bare = run_of(bare_session(bench.model, 1), bench.face, 1)
-    rounds: list[tuple[Load, float]] = in_turn(
+    rounds = in_turn(
         bench.repeats,
         partial(served.load, bench.request, 1, bench.seconds),
         partial(run_median_ms, min(bench.seconds, 2.0), bare),
+        lambda http, run: http.p50_ms - run,
     )
     names = rounds[0][0].parts_ms
     return {
+        "rounds": len(rounds),
         "O1_ms": spread([http.p50_ms - run for http, run in rounds]),
         "align_p50_ms": spread([http.p50_ms for http, _ in rounds]),
         "run_p50_ms": spread([run for _, run in rounds]),
@@ -184,31 +208,27 @@ def table(result: Figures) -> str:
     large = result["large"]
 
     def shown(values: Spread, form: str = ".0f") -> str:
-        low, high = format(values["lowest"], form), format(values["highest"], form)
+        low, high = format(values["q1"], form), format(values["q3"], form)
         return f"{format(values['median'], form)} ({low} to {high})"
 
     parts = ", ".join(f"{name} {ms:.2f}" for name, ms in one["parts_ms"].items())
     rows = [
-        ("figure", "median (range)", "behind it, medians (ranges)"),
+        ("figure", "median (quartiles)", "behind it, medians (quartiles)"),
         ("---", "---", "---"),
         (
             "E_core",
             shown(core["E_core"], ".2f"),
             f"batcher {shown(core['batcher_faces_per_s'])} faces/s / bare `session.run` "
-            f"{shown(core['raw_faces_per_s'])} faces/s at its best: {core['raw_setting']}",
+            f"{shown(core['raw_faces_per_s'])} faces/s at its best: {core['raw_setting']};"
+            f" by CPU seconds {shown(core['E_core_cpu'], '.2f')}",
         ),
         (
             "E_jpeg",
             shown(jpeg["E_jpeg"], ".2f"),
-            f"HTTP {shown(jpeg['http_faces_per_s'])} faces/s on {jpeg['connections']} connections"
-            f" / decode + crop + run in one process {shown(jpeg['pipeline_faces_per_s'])} faces/s"
-            f" at its best: {jpeg['pipeline_setting']}",
-        ),
-        (
-            "E_jpeg_cpu",
-            shown(jpeg["E_jpeg_cpu"], ".2f"),
-            f"service {shown(jpeg['http_faces_per_server_cpu_s'])} faces / CPU s,"
-            f" in one process {shown(jpeg['pipeline_faces_per_cpu_s'])} faces / CPU s",
+            f"service {shown(jpeg['http_faces_per_server_cpu_s'])} faces / CPU s on"
+            f" {jpeg['connections']} connections, decode + crop + run in one process"
+            f" {shown(jpeg['pipeline_faces_per_cpu_s'])} faces / CPU s at its fastest:"
+            f" {jpeg['pipeline_setting']}",
         ),
         (
             "O1",
@@ -224,17 +244,6 @@ def table(result: Figures) -> str:
         ),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def client_note(jpeg: Figures) -> str:
-    """How far the load itself is to blame for E_jpeg."""
-    return (
-        "The load client shares the cores with the service: it took "
-        f"{jpeg['client_cpu_share']['median']:.0%} of the CPU time of both "
-        f"({jpeg['client_cpu_ms_per_answer']['median']:.2f} ms an answer, the service "
-        f"{jpeg['server_cpu_ms_per_answer']['median']:.2f} ms). E_jpeg charges that to the "
-        "service, E_jpeg_cpu does not."
-    )
 
 
 def measure(bench: Bench) -> Figures:
@@ -255,16 +264,19 @@ def measure(bench: Bench) -> Figures:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure the service as ratios.")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    parser.add_argument("--repeats", type=int, default=5, help="of each pair")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--repeats", type=int, default=7, help="of each pair, at least")
     parser.add_argument(
         "--batches", type=int, nargs="+", default=BATCHES, help="that the best is searched among"
     )
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     args = parser.parse_args(arguments)
     result = measure(open_bench(args.seconds, args.repeats, list(args.batches)))
-    print(f"{result['cores']} core(s), {args.repeats} repeat(s) of {args.seconds:g} s\n")
-    print(table(result), client_note(result["jpeg"]), sep="\n\n")
+    rounds = [result[name]["rounds"] for name in ("core", "jpeg", "overhead")]
+    print(
+        f"{result['cores']} core(s), {min(rounds)} to {max(rounds)} rounds of {args.seconds:g} s\n"
+    )
+    print(table(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 

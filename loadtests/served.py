@@ -1,10 +1,9 @@
 """The service as a process of its own, and the load process that is let loose on it."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -13,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from loadtests.processes import ROOT, TICK_S, Server, free_port, started
+
 BOUNDARY = b"atpn-loadtest"
 START_S = 60  # until /readyz
-STOP_S = 20  # from SIGTERM to the end of the process
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Load:
     failed: int  # not a 200 with one face
     wall_s: float
     p50_ms: float
+    p99_ms: float
     parts_ms: dict[str, float]  # medians of decode, queue, inference, rest
     client_cpu_s: float
     server_cpu_s: float
@@ -43,16 +43,8 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Served:
+class Served(Server):
     """A running service."""
-
-    port: int
-    pid: int
-
-    def cpu_s(self) -> float:
-        """CPU seconds that the process has used, all its threads together."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def load(self, request: bytes, connections: int, seconds: float) -> Load:
         """Send ``request`` over so many connections; RuntimeError if an answer is no face."""
@@ -66,8 +58,8 @@ class Served:
             check=True,
             timeout=seconds + START_S,
         )
-        # The kernel counts CPU time in ticks: less than one tick is told as none.
-        cpu_s = max(self.cpu_s() - before, 1 / os.sysconf("SC_CLK_TCK"))
+        # Less than one tick is told as none.
+        cpu_s = max(self.cpu_s() - before, TICK_S)
         load = Load(**json.loads(done.stdout), server_cpu_s=cpu_s)
         if load.failed:
             raise RuntimeError(f"{load.failed} of {load.answers} answers were not 200 with a face")
@@ -95,39 +87,26 @@ def align_request(picture: bytes, box: tuple[float, float, float, float]) -> byt
 @contextmanager
 def service() -> Iterator[Served]:
     """`atpn serve` on a free loopback port and the CPU, without keys; ended with the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {"HOST": "127.0.0.1", "PORT": f"{port}", "DEVICE": "cpu", "LOG_LEVEL": "warning"}
     settings |= {"API_KEY_HASHES": "[]", "SECOND_LOOK": "false"}  # as bare session.run looks once
-    environment = os.environ | {f"ATPN_{name}": value for name, value in settings.items()}
-    process = subprocess.Popen([sys.executable, "-m", "atpn", "serve"], env=environment)
-    try:
-        wait_ready(process, port)
-        yield Served(port, process.pid)
-    finally:
-        stop(process)
+    environment = {f"ATPN_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "atpn", "serve"]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with started(command, environment, port, log) as server:
+            served = Served(server.port, server.pid)
+            wait_ready(served, log)
+            yield served
 
 
-def wait_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
+def wait_ready(served: Served, log: Path) -> None:
     """Return when /readyz answers 200; RuntimeError if it does not within START_S."""
     end = time.monotonic() + START_S
-    while time.monotonic() < end:
+    while time.monotonic() < end and served.pids():
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+            with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/readyz", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
-            if process.poll() is not None:
-                raise RuntimeError("the service ended while it started") from None
-        time.sleep(0.1)
-    raise RuntimeError(f"the service was not ready within {START_S} s")
-
-
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the process to end, and end it if it does not within STOP_S."""
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            time.sleep(0.1)
+    raise RuntimeError(f"the service did not start:\n{log.read_text()[-2000:]}")

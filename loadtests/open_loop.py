@@ -1,0 +1,91 @@
+"""More load than can be served: requests come at their times, whether or not the last is answered.
+
+``python -m loadtests.open_loop PORT REQUESTS_A_S SECONDS DEADLINE_S < REQUEST`` prints one line of
+JSON. A client waits until its deadline and then hangs up, as callers do; an answer counts if it is
+a 200 in time.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+
+from loadtests.client import answer, cpu_seconds, event_loop
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass
+class Crowd:
+    """Callers of one request, who share the connections that are free."""
+
+    port: int
+    request: bytes
+    deadline_s: float
+    free: list[Connection] = field(default_factory=list)
+    in_time_ms: list[float] = field(default_factory=list)
+    refused: int = 0  # answered in time, but not with 200
+    late: int = 0  # or cut off by the server
+
+    async def call(self) -> None:
+        """One caller."""
+        started = time.perf_counter()
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                connection = self.free.pop() if self.free else await self.connected()
+                connection[1].write(self.request)
+                status, _ = await answer(connection[0])
+        except (TimeoutError, OSError, EOFError):
+            self.late += 1
+            if connection:
+                connection[1].transport.abort()
+            return
+        self.free.append(connection)
+        if status == 200:
+            self.in_time_ms.append(1000 * (time.perf_counter() - started))
+        else:
+            self.refused += 1
+
+    async def connected(self) -> Connection:
+        """A new connection."""
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def come(self, per_s: float, seconds: float) -> None:
+        """All callers at their times; returns when the last has gone."""
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as calls:
+            for i in range(round(per_s * seconds)):
+                wait_s = started + i / per_s - time.perf_counter()
+                if wait_s > 0:
+                    await asyncio.sleep(wait_s)
+                calls.create_task(self.call())
+
+
+async def load(
+    port: int, per_s: float, seconds: float, deadline_s: float, request: bytes
+) -> dict[str, float]:
+    """Offer ``per_s`` requests a second; what came of it."""
+    crowd = Crowd(port, request, deadline_s)
+    cpu_s = cpu_seconds()
+    await crowd.come(per_s, seconds)
+    return {
+        "offered": round(per_s * seconds),
+        "in_time": len(crowd.in_time_ms),
+        "refused": crowd.refused,
+        "late": crowd.late,
+        "client_cpu_s": cpu_seconds() - cpu_s,
+    }
+
+
+def main() -> None:
+    """Run the load and print what came of it."""
+    port, (per_s, seconds, deadline_s) = int(sys.argv[1]), map(float, sys.argv[2:5])
+    request = sys.stdin.buffer.read()
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        print(json.dumps(runner.run(load(port, per_s, seconds, deadline_s, request))))
+
+
+if __name__ == "__main__":
+    main()
