@@ -165,6 +165,29 @@ async def test_a_request_that_does_not_fit_is_refused_whole_with_a_time_to_retry
     assert sorted(item for batch in engine.batches for item in batch) == [0, 1, 2, 3]
 
 
+async def test_what_could_not_be_done_in_time_is_refused_before_it_is_queued() -> None:
+    """By the time that items take; not where nobody waits, however short the deadline."""
+
+    def slow(items: list[int]) -> list[int]:
+        time.sleep(0.05)
+        return items
+
+    async with running(slow, max_batch_size=1) as batcher:
+        for _ in range(30):  # it learns how long items take
+            await batcher.submit([1])
+        waits = [asyncio.create_task(batcher.submit([1])) for _ in range(5)]
+        await queued(batcher, 4)
+        with pytest.raises(Overloaded) as refused:
+            batcher.check_room(1, Priority.PHOTO, timeout_s=0.1)
+        assert refused.value.retry_after_s == pytest.approx(0.25, rel=0.3)
+        with pytest.raises(Overloaded):
+            await batcher.submit([1], timeout_s=0.1)
+        batcher.check_room(1, Priority.LIVE, timeout_s=0.1)  # it would go before those
+        batcher.check_room(1, Priority.PHOTO, timeout_s=10)
+        await asyncio.gather(*waits)
+        batcher.check_room(1, Priority.PHOTO, timeout_s=0.001)
+
+
 async def test_a_caller_that_gives_up_frees_its_place_and_is_never_run() -> None:
     engine = Engine()
     engine.gate.clear()

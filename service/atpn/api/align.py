@@ -99,6 +99,7 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
     timeout_s = timeout_of(request, settings.request_timeout_s)
     kind = wished_type(request.headers.get("accept", ""), True)
     drawn = kind not in {JSON, MSGPACK}
+    core.pipeline.check_room(timeout_s, Priority.PHOTO)  # before the body is read
     with core.open_request():
         upload = await read_upload(
             request, settings.max_body_bytes, settings.max_boxes, query.boxes

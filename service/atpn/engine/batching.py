@@ -61,7 +61,8 @@ class Batcher(Generic[T, R]):
     next batch. The more urgent go first, but each batch of several has a place for the item that
     has waited longest, and of batches of one every fourth is it, so that nobody starves. Items
     that wait weigh at most ``max_queue`` together, and bulk work fills no more than half of that;
-    a request that does not fit is refused whole, before anything of it is queued. If a batch
+    a request that does not fit, or would wait longer than its deadline, is refused whole, before
+    anything of it is queued. If a batch
     fails, its items are run one by one, so that one bad item fails alone; an AtpnError of ``run``
     is every item's, and nothing is run again.
 
@@ -137,7 +138,7 @@ class Batcher(Generic[T, R]):
         with self._changed:
             if not self._running:
                 raise ShuttingDown("the service is shutting down; retry on another replica")
-            self._admit(weight * len(items), priority)
+            self._admit(weight * len(items), priority, timeout_s)
             self._queue.extend(entries)
             self._observer.queue_is(self._queue.weight)
             self._changed.notify(len(entries))
@@ -173,17 +174,37 @@ class Batcher(Generic[T, R]):
             if thread.ident is not None:
                 thread.join()
 
-    def _admit(self, weight: int, priority: Priority) -> None:
+    def check_room(self, weight: int, priority: Priority, timeout_s: float) -> None:
+        """Overloaded where items of that weight would be refused now; nothing is queued.
+
+        For those who would rather know before they read a body.
+        """
+        with self._changed:
+            self._admit(weight, priority, timeout_s)
+
+    def _admit(self, weight: int, priority: Priority, timeout_s: float) -> None:
         room = self._max_queue if priority < Priority.BULK else max(1, self._max_queue // 2)
-        if self._queue.weight + weight > room:
+        if not self._fits(weight, room, priority, timeout_s):
             for _ in range(self._queue.drop_done()):
                 self._observer.item_dropped("cancelled")
+            if not self._fits(weight, room, priority, timeout_s):
+                raise Overloaded(
+                    f"{self._queue.weight} items wait: {weight} more would exceed {room}, or wait "
+                    f"longer than {timeout_s:g} s",
+                    retry_after_s=max(0.1, self._wait_s(priority)),
+                )
+
+    def _fits(self, weight: int, room: int, priority: Priority, timeout_s: float) -> bool:
+        """Whether there is room, and the last of what comes would be done in time."""
         waiting = self._queue.weight
-        if weight and waiting + weight > room:
-            raise Overloaded(
-                f"{waiting} items wait and {weight} more would exceed {room}",
-                retry_after_s=max(0.1, waiting * self._item_s / len(self._threads)),
-            )
+        if not weight or not waiting:
+            return weight <= room
+        return waiting + weight <= room and self._wait_s(priority) < timeout_s
+
+    def _wait_s(self, priority: Priority) -> float:
+        """About how long a new item of that priority would wait and run."""
+        ahead = self._queue.ahead_of(priority)
+        return (ahead / len(self._threads) + 1) * self._item_s
 
     def _work(self) -> None:
         """A thread: take a batch, run it, hand the results over; until the batcher is closed."""

@@ -36,28 +36,37 @@ class Lanes(Generic[T, F]):
 
     def __init__(self) -> None:
         self._lanes: list[deque[Entry[T, F]]] = [deque() for _ in Priority]
-        self.weight = 0  # of all entries
-        self._popped = 0
+        self._weights = [0 for _ in Priority]  # of the entries in each
 
     def __bool__(self) -> bool:
         return any(self._lanes)
 
+    @property
+    def weight(self) -> int:
+        """Of all entries."""
+        return sum(self._weights)
+
+    def ahead_of(self, priority: Priority) -> int:
+        """Weight of the entries that go before a new one of that priority."""
+        return sum(self._weights[: priority + 1])
+
     def extend(self, entries: list[Entry[T, F]]) -> None:
-        """Append entries of one priority."""
-        self._lanes[entries[0].priority].extend(entries)
-        self.weight += sum(entry.weight for entry in entries)
+        """Append entries of one priority and weight."""
+        priority = entries[0].priority
+        self._lanes[priority].extend(entries)
+        self._weights[priority] += entries[0].weight * len(entries)
 
     def pop(self, oldest: bool) -> Entry[T, F]:
         """The oldest entry of all, or else of the most urgent lane; there must be one."""
         waiting = [lane for lane in self._lanes if lane]
         lane = min(waiting, key=lambda lane: lane[0].queued) if oldest else waiting[0]
         entry = lane.popleft()
-        self.weight -= entry.weight
+        self._weights[entry.priority] -= entry.weight
         return entry
 
     def drop_done(self) -> int:
         """Take out entries that nobody waits for; how many they were."""
         before = sum(map(len, self._lanes))
         self._lanes = [deque(e for e in lane if not e.future.done()) for lane in self._lanes]
-        self.weight = sum(e.weight for lane in self._lanes for e in lane)
+        self._weights = [sum(e.weight for e in lane) for lane in self._lanes]
         return before - sum(map(len, self._lanes))

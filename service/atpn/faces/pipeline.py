@@ -132,6 +132,10 @@ class Pipeline:
         """Faces in the queues."""
         return self._jobs.waiting + self._batches.waiting
 
+    def check_room(self, timeout_s: float, priority: Priority) -> None:
+        """Overloaded where a job would be refused now, or could not be done in time."""
+        self._jobs.check_room(1, priority, timeout_s)
+
     async def infer(
         self, crops: Sequence[Image], timeout_s: float, priority: Priority = Priority.PHOTO
     ) -> list[Prediction]:
