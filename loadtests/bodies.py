@@ -55,20 +55,6 @@ def packed(path: str) -> Request:
     return Request(path, body, {"Content-Type": "application/octet-stream"})
 
 
-def form(path: str, boxes: str) -> Request:
-    """The picture and its boxes as a form."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="'
-    body = b"".join(
-        [
-            f'{head}boxes"\r\n\r\n{boxes}\r\n'.encode(),
-            f'{head}image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'.encode(),
-            picture(),
-            f"\r\n--{BOUNDARY}--\r\n".encode(),
-        ]
-    )
-    return Request(path, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
-
-
 def tensors(path: str) -> Request:
     """Picture and box as binary tensors of the Open Inference Protocol."""
     image = struct.pack("<I", len(picture())) + picture()

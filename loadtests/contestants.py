@@ -47,7 +47,8 @@ def bento(port: int) -> list[str]:
 
 def atpn_given() -> Request:
     """How atpn is asked for the face in a box."""
-    return bodies.form("/align?include=pose", json.dumps([BOX]))
+    boxes = json.dumps([BOX], separators=(",", ":"))
+    return bodies.raw(f"/align?include=pose&boxes={boxes}")
 
 
 QUERY = "box=" + ",".join(map(str, BOX))

@@ -15,6 +15,10 @@ from atpn.errors import AtpnError, DeadlineExceeded, InferenceFailed, Overloaded
 T = TypeVar("T")
 R = TypeVar("R")
 
+#: Of its deadline an item may expect to wait: the rest is for what cannot be foreseen. A queue that
+#: is never empty is long enough, so an overloaded engine does no less for it.
+PROMPT = 0.5
+
 
 @dataclass(frozen=True)
 class Done(Generic[R]):
@@ -61,7 +65,7 @@ class Batcher(Generic[T, R]):
     next batch. The more urgent go first, but each batch of several has a place for the item that
     has waited longest, and of batches of one every fourth is it, so that nobody starves. Items
     that wait weigh at most ``max_queue`` together, and bulk work fills no more than half of that;
-    a request that does not fit, or would wait longer than its deadline, is refused whole, before
+    a request that does not fit, or would wait too long for its deadline, is refused whole, before
     anything of it is queued. If a batch
     fails, its items are run one by one, so that one bad item fails alone; an AtpnError of ``run``
     is every item's, and nothing is run again.
@@ -189,17 +193,17 @@ class Batcher(Generic[T, R]):
                 self._observer.item_dropped("cancelled")
             if not self._fits(weight, room, priority, timeout_s):
                 raise Overloaded(
-                    f"{self._queue.weight} items wait: {weight} more would exceed {room}, or wait "
-                    f"longer than {timeout_s:g} s",
+                    f"{self._queue.weight} items wait: {weight} more would exceed {room}, or be too "
+                    f"late for {timeout_s:g} s",
                     retry_after_s=max(0.1, self._wait_s(priority)),
                 )
 
     def _fits(self, weight: int, room: int, priority: Priority, timeout_s: float) -> bool:
-        """Whether there is room, and the last of what comes would be done in time."""
+        """Whether there is room, and what comes would surely be done in time."""
         waiting = self._queue.weight
         if not weight or not waiting:
             return weight <= room
-        return waiting + weight <= room and self._wait_s(priority) < timeout_s
+        return waiting + weight <= room and self._wait_s(priority) < timeout_s * PROMPT
 
     def _wait_s(self, priority: Priority) -> float:
         """About how long a new item of that priority would wait and run."""
