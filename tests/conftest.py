@@ -72,6 +72,10 @@ class FakeDetector(Detector):
             raise self.failure
         return [Detection(box, 0.9) for box in self.boxes]
 
+    def detect_large(self, image: Image) -> list[Detection]:
+        """The same."""
+        return self.detect(image)
+
 
 @dataclass(frozen=True)
 class Service:

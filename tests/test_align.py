@@ -354,7 +354,7 @@ def test_only_what_network_and_detector_need_is_decoded(astronaut: Image) -> Non
 
     def searched(*boxes: Box, whole: bool = False) -> int:
         image = EncodedImage(data, 10_000_000, FakeDetector(*boxes), whole)
-        image.crops(image.search() or [Box(0, 0, 2000, 1950)])
+        image.crops(image.search(small=False) or [Box(0, 0, 2000, 1950)])
         return image.reduction
 
     def known(*rois: Box, whole: bool = False) -> int:

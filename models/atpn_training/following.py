@@ -76,8 +76,9 @@ class Follower:
         crops = np.stack([crop(image, roi) for roi in rois])
         return faces_of(rois, self.network.run(crops).each())
 
-    def _search(self, image: Images) -> list[Box]:
-        return [roi_from_detection(found.box) for found in self.detector.detect(image)]
+    def _search(self, image: Images, small: bool) -> list[Box]:
+        detect = self.detector.detect if small else self.detector.detect_large
+        return [roi_from_detection(found.box) for found in detect(image)]
 
 
 def follow(network: FaceNetwork, detector: Detector, clip: Iterable[Images]) -> list[Step]:

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from atpn.engine.inference import find_model, shipped_models
-from atpn.faces.detection import OUTPUTS, Detector, decode, overlap, pad, shrink, suppress
+from atpn.faces.detection import OUTPUTS, Detector, decode, pad, shrink, suppress
 from atpn.geometry import Box, Image
 from atpn_training import detector as rebuilding
 
@@ -89,8 +89,3 @@ def test_of_two_boxes_on_one_face_the_better_stays() -> None:
     kept, scores = suppress(boxes, np.array([0.8, 0.9, 0.7], np.float32))
     np.testing.assert_array_equal(kept, boxes[[1, 2]])
     np.testing.assert_array_equal(scores, np.array([0.9, 0.7], np.float32))
-
-
-def test_overlap_is_intersection_over_union() -> None:
-    others = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]], np.float32)
-    np.testing.assert_allclose(overlap(others[0], others), [1, 1 / 3, 0], rtol=1e-6)

@@ -193,8 +193,8 @@ class Batcher(Generic[T, R]):
                 self._observer.item_dropped("cancelled")
             if not self._fits(weight, room, priority, timeout_s):
                 raise Overloaded(
-                    f"{self._queue.weight} items wait: {weight} more would exceed {room}, or be too "
-                    f"late for {timeout_s:g} s",
+                    f"{self._queue.weight} items wait: {weight} more would exceed {room}, or be "
+                    f"too late for {timeout_s:g} s",
                     retry_after_s=max(0.1, self._wait_s(priority)),
                 )
 

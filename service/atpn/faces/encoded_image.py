@@ -61,13 +61,14 @@ class EncodedImage:
         self._searched = False
         return [decoded.crop(roi) for roi in rois]
 
-    def search(self) -> list[Box]:
-        """The ROIs of what the detector finds, best first."""
+    def search(self, small: bool) -> list[Box]:
+        """The ROIs of what the detector finds, best first; see `looking.Detect`."""
         decoded = self._decode(self._side / (LEAST_SEARCHED * self._detector.max_side))
         started = time.monotonic()
+        detect = self._detector.detect if small else self._detector.detect_large
         found = [
             roi_from_detection(detection.box.scaled(decoded.reduction))
-            for detection in self._detector.detect(decoded.pixels)
+            for detection in detect(decoded.pixels)
         ]
         self.detect_s.append(time.monotonic() - started)
         self._searched = True

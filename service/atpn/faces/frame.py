@@ -42,7 +42,7 @@ def follow_frame(state: State, width: int, height: int, rules: Rules) -> Steps[F
     newcomers: dict[int, Face] = {}
     found = None
     if tracking.wants_detection(before, state, rules):
-        candidates = yield from detect()
+        candidates = yield from detect(small=bool(state.tracks))  # beside those that are known
         found = len(candidates)
         state, newcomers = yield from _admit(state, candidates, rules)
     faces |= recovered | newcomers

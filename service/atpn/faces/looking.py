@@ -23,7 +23,12 @@ class Look:
 
 @dataclass(frozen=True)
 class Detect:
-    """Search the image; the answer is the list of ROIs of what was found, best first."""
+    """Search the image; the answer is the list of ROIs of what was found, best first.
+
+    ``small`` faces are looked for as thoroughly where a large one is seen.
+    """
+
+    small: bool = False
 
 
 Steps: TypeAlias = Generator[Look | Detect, Any, T]
@@ -37,14 +42,14 @@ def look(rois: list[Box]) -> Steps[list[Face]]:
     return faces
 
 
-def detect() -> Steps[list[Box]]:
-    """Ask for the ROIs of the faces that a detector finds."""
-    rois: list[Box] = yield Detect()
+def detect(small: bool = False) -> Steps[list[Box]]:
+    """Ask for the ROIs of the faces that a detector finds; see `Detect`."""
+    rois: list[Box] = yield Detect(small)
     return rois
 
 
 def drive(
-    steps: Steps[T], see: Callable[[list[Box]], list[Face]], search: Callable[[], list[Box]]
+    steps: Steps[T], see: Callable[[list[Box]], list[Face]], search: Callable[[bool], list[Box]]
 ) -> T:
     """The steps' result, with ``see`` answering each `Look` and ``search`` each `Detect`."""
     answer: list[Face] | list[Box] | None = None
@@ -54,4 +59,4 @@ def drive(
         except StopIteration as end:
             result: T = end.value
             return result
-        answer = see(asked.rois) if isinstance(asked, Look) else search()
+        answer = see(asked.rois) if isinstance(asked, Look) else search(asked.small)
