@@ -5,6 +5,7 @@ import gc
 import time
 
 import pytest
+import redis
 
 from atpn.errors import ConfigurationError, StaleWrite, StoreUnavailable
 from atpn.sessions import RedisStore, Saved
@@ -22,6 +23,19 @@ async def used(store: RedisStore) -> None:
     assert await store.load("a") is None
 
 
+async def knows_the_script_only_by_its_digest(store: RedisStore, port: int) -> None:
+    """A frame is saved by EVALSHA; a server that forgot the script is told it once more."""
+    with redis.Redis(port=port) as client:
+        client.script_flush()
+        client.config_resetstat()
+        for seq in range(10, 15):
+            await store.save("script", Saved(seq, b"state"))
+        commands = client.info("commandstats")
+    assert "cmdstat_eval" not in commands
+    assert commands["cmdstat_script|load"]["calls"] == 1
+    assert commands["cmdstat_evalsha"]["calls"] == 6  # the first of them in vain
+
+
 async def says_that_it_is_gone(store: RedisStore) -> None:
     """All that can be asked of a store."""
     for call in (store.load("a"), store.save("a", Saved(9, b"")), store.delete("a"), store.ping()):
@@ -29,11 +43,21 @@ async def says_that_it_is_gone(store: RedisStore) -> None:
             await call
 
 
+async def test_one_server_is_told_the_saving_script_once() -> None:
+    with redis_server() as server:
+        store = RedisStore(server.url, ttl_s=60, timeout_s=2)
+        try:
+            await knows_the_script_only_by_its_digest(store, server.port)
+        finally:
+            await store.close()
+
+
 async def test_a_cluster_keeps_sessions() -> None:
     with redis_cluster() as cluster:
         store = RedisStore(cluster.url, ttl_s=60, timeout_s=2)
         try:
             await used(store)
+            await knows_the_script_only_by_its_digest(store, cluster.server.port)
         finally:
             await store.close()
 
@@ -45,6 +69,7 @@ async def test_sentinels_lead_to_the_master_and_to_the_next_one_when_it_dies() -
         store = RedisStore(watched.url, ttl_s=60, timeout_s=1)
         try:
             await used(store)
+            await knows_the_script_only_by_its_digest(store, watched.master.port)
             await store.save("b", Saved(1, b"kept"))
             watched.replicated()
             watched.master.stop()

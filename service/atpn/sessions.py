@@ -197,6 +197,8 @@ class RedisStore:
         self._ttl_ms = int(ttl_s * 1000)
         self._prefix = prefix
         self._redis, self._others = connect(url, timeout_s)
+        # Sent by its digest; whole only to a server that has not seen it (or was restarted).
+        self._compare_and_set = self._redis.register_script(_SAVE)
 
     async def load(self, key: str) -> Saved | None:
         """See `Store.load`; StoreUnavailable if Redis does not answer.
@@ -219,8 +221,8 @@ class RedisStore:
     async def save(self, key: str, state: Saved) -> None:
         """See `Store.save`; StoreUnavailable if Redis does not answer."""
         with _answering():
-            written = await self._redis.eval(
-                _SAVE, 1, self._prefix + key, str(state.seq), state.data, str(self._ttl_ms)
+            written = await self._compare_and_set(
+                [self._prefix + key], [str(state.seq), state.data, str(self._ttl_ms)]
             )
         if not written:
             raise StaleWrite(f"a frame at least as new as {state.seq} is stored already")
