@@ -114,7 +114,6 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=settings.trusted_proxies,
         # One frame above the frame limit still gets a per-frame error; far larger ones close.
         ws_max_size=settings.max_frame_bytes * 2,
-        ws_max_queue=2,
         ws_per_message_deflate=False,  # frames are compressed images already
         timeout_graceful_shutdown=int(settings.drain_s) + 1,
     )
