@@ -46,9 +46,6 @@ class Store(Protocol):
         The very state that is there may be saved again: its time begins anew.
         """
 
-    async def delete(self, key: str) -> None:
-        """Forget the session; nothing happens where there is none."""
-
     async def ping(self) -> None:
         """Return if the store answers; StoreUnavailable otherwise."""
 
@@ -117,10 +114,6 @@ class MemoryStore:
         self._saved.move_to_end(key)
         while len(self._saved) > self._max:
             self._saved.popitem(last=False)
-
-    async def delete(self, key: str) -> None:
-        """See `Store.delete`."""
-        self._saved.pop(key, None)
 
     async def ping(self) -> None:
         """Memory always answers."""
@@ -226,11 +219,6 @@ class RedisStore:
             )
         if not written:
             raise StaleWrite(f"a frame at least as new as {state.seq} is stored already")
-
-    async def delete(self, key: str) -> None:
-        """See `Store.delete`; StoreUnavailable if Redis does not answer."""
-        with _answering():
-            await self._redis.delete(self._prefix + key)
 
     async def ping(self) -> None:
         """See `Store.ping`."""
