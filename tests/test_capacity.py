@@ -3,11 +3,12 @@
 import re
 
 import pytest
-from loadtests import capacity, workloads
+from loadtests import capacity, saving, workloads
 from loadtests.capacity import Figures, Plan
 
 from atpn.geometry import CROP_SIZE
 from tests.deploy.files import K8S, document
+from tests.stores import redis_server
 
 
 def test_the_pages_tables_are_those_of_the_script() -> None:
@@ -21,7 +22,7 @@ def test_the_page_names_the_figures_it_rests_on() -> None:
         f"{figures.frame_cpu_ms} ms",
         f"{figures.network_cpu_ms} ms",
         f"{figures.frame_bytes / 1000:g} kB, {figures.answer_bytes / 1000:.1f} kB",
-        f"{figures.redis_cpu_us:g} µs",
+        f"{figures.redis_cpu_us:g} µs of Redis' core, {capacity.save_bytes()} bytes in",
         f"{figures.redis_session_bytes} bytes",
         f"{figures.use:.0%}".replace("%", " %"),
     ):
@@ -51,9 +52,16 @@ def test_the_plan_is_about_the_replicas_and_crops_that_there_are() -> None:
     assert Figures().crop_bytes == CROP_SIZE**2 * 3
 
 
-def test_what_is_sent_to_redis_holds_the_state() -> None:
-    assert 100 < capacity.state_bytes() < capacity.save_bytes() < 500
-    assert capacity.state_bytes(2) > capacity.state_bytes()
+async def test_the_bytes_of_a_saved_frame_are_those_that_redis_counts() -> None:
+    with redis_server() as server:
+        cost = await saving.measured(server.url, streams=4, frames=25)
+    assert cost.save_bytes == capacity.save_bytes()
+    assert cost.save_cpu_us > 0
+    assert cost.session_bytes > len(capacity.state())
+
+
+def test_a_second_face_makes_a_state_longer() -> None:
+    assert len(capacity.state(faces=2)) > len(capacity.state())
 
 
 def test_the_measured_bytes_of_a_frame_are_those_of_the_measurements_picture() -> None:

@@ -4,16 +4,18 @@ import asyncio
 import json
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from atpn.assembly import open_core
-from atpn.engine.inference import bucket_of, shipped_models, warm_sizes
+from atpn.assembly import open_core, open_network
+from atpn.engine.inference import ModelFile, Network, bucket_of, shipped_models, warm_sizes
 from atpn.errors import ConfigurationError
-from tests.conftest import SettingsFactory
+from atpn.reloading import Reloader
+from tests.conftest import SettingsFactory, until
 from tests.server import running
 
 
@@ -103,6 +105,34 @@ async def test_the_folder_is_looked_at_by_itself_where_that_is_set(
         async with asyncio.timeout(20):
             while core.model.version != "2":
                 await asyncio.sleep(0.02)
+
+
+async def test_a_hangup_while_a_reload_runs_asks_for_another_one_after_it(
+    settings: SettingsFactory, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "models")
+    chosen = settings(model_dir=folder)
+    loading, opened, go_on = threading.Lock(), [], threading.Event()
+
+    def slow(model: ModelFile) -> Network:
+        with loading:
+            opened.append(model.version)
+            assert go_on.wait(20)
+            return open_network(chosen, model)
+
+    async with open_core(chosen) as core, Reloader(core.pipeline, slow) as reloader:
+        add_version(folder, "2")
+        reloader.request()
+        await until(lambda: opened)
+        add_version(folder, "3")
+        for _ in range(3):
+            reloader.request()
+            await asyncio.sleep(0.05)
+        assert (opened, core.model.version) == (["2"], "1")
+        go_on.set()
+        await until(lambda: core.model.version == "3", within_s=20)
+        await asyncio.sleep(0.1)
+    assert opened == ["2", "3"]
 
 
 def test_batches_are_padded_to_few_sizes_and_all_of_them_are_warm() -> None:

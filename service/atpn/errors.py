@@ -134,6 +134,12 @@ class ShuttingDown(TryLater):
     close_code = 1012
 
 
+class RequestTimeout(TryLater):
+    """The body had not come when the request's deadline passed; the connection is closed."""
+
+    status, code, title = 408, "request_timeout", "Request timeout"
+
+
 class DeadlineExceeded(TryLater):
     """The answer would have come too late; the work was dropped."""
 

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from atpn.app import create_app
+from atpn.connections import Config
 from atpn.core import Core
 from atpn.settings import Settings
 
@@ -101,8 +102,9 @@ class DrainingServer(uvicorn.Server):
 
 def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """How ``app`` is served: our limits in place of uvicorn's."""
-    return uvicorn.Config(
+    return Config(
         app,
+        header_timeout_s=settings.header_timeout_s,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -112,7 +114,6 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=settings.trusted_proxies,
         # One frame above the frame limit still gets a per-frame error; far larger ones close.
         ws_max_size=settings.max_frame_bytes * 2,
-        ws_max_queue=2,
         ws_per_message_deflate=False,  # frames are compressed images already
         timeout_graceful_shutdown=int(settings.drain_s) + 1,
     )

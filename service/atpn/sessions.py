@@ -46,9 +46,6 @@ class Store(Protocol):
         The very state that is there may be saved again: its time begins anew.
         """
 
-    async def delete(self, key: str) -> None:
-        """Forget the session; nothing happens where there is none."""
-
     async def ping(self) -> None:
         """Return if the store answers; StoreUnavailable otherwise."""
 
@@ -117,10 +114,6 @@ class MemoryStore:
         self._saved.move_to_end(key)
         while len(self._saved) > self._max:
             self._saved.popitem(last=False)
-
-    async def delete(self, key: str) -> None:
-        """See `Store.delete`."""
-        self._saved.pop(key, None)
 
     async def ping(self) -> None:
         """Memory always answers."""
@@ -197,6 +190,8 @@ class RedisStore:
         self._ttl_ms = int(ttl_s * 1000)
         self._prefix = prefix
         self._redis, self._others = connect(url, timeout_s)
+        # Sent by its digest; whole only to a server that has not seen it (or was restarted).
+        self._compare_and_set = self._redis.register_script(_SAVE)
 
     async def load(self, key: str) -> Saved | None:
         """See `Store.load`; StoreUnavailable if Redis does not answer.
@@ -219,16 +214,11 @@ class RedisStore:
     async def save(self, key: str, state: Saved) -> None:
         """See `Store.save`; StoreUnavailable if Redis does not answer."""
         with _answering():
-            written = await self._redis.eval(
-                _SAVE, 1, self._prefix + key, str(state.seq), state.data, str(self._ttl_ms)
+            written = await self._compare_and_set(
+                [self._prefix + key], [str(state.seq), state.data, str(self._ttl_ms)]
             )
         if not written:
             raise StaleWrite(f"a frame at least as new as {state.seq} is stored already")
-
-    async def delete(self, key: str) -> None:
-        """See `Store.delete`; StoreUnavailable if Redis does not answer."""
-        with _answering():
-            await self._redis.delete(self._prefix + key)
 
     async def ping(self) -> None:
         """See `Store.ping`."""

@@ -81,7 +81,15 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0,
         le=300,
-        description="deadline of a request, and the most X-Request-Timeout may ask",
+        description="deadline of a request, its body included, and the most X-Request-Timeout may "
+        "ask",
+    )
+    header_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="time for the headers of a request or of a WebSocket's handshake; the "
+        "connection is closed then",
     )
 
     max_requests: int = Field(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from atpn.errors import Overloaded, TooManyStreams
 from tests.conftest import FakeServiceFactory
 from tests.deploy.files import K8S, MONITORING, ROOT, document
 from tests.server import running
@@ -108,6 +109,28 @@ def test_every_alert_is_seen_to_fire_by_a_unit_test() -> None:
         if case.get("exp_alerts")
     }
     assert fired == {alert["alert"] for alert in ALERTS}
+
+
+def test_every_code_that_an_alert_is_about_is_an_errors_and_fed_to_it_by_a_unit_test() -> None:
+    asked = {
+        code
+        for alert in ALERTS
+        for codes in re.findall(r'code=~?"([^"]+)"', alert["expr"])
+        for code in codes.split("|")
+    }
+    assert asked == {Overloaded.code, TooManyStreams.code}
+    fires = [
+        (case, series["series"])
+        for test in document(MONITORING / "alerts.test.yml")["tests"]
+        for case in test.get("alert_rule_test", [])
+        for series in test["input_series"]
+    ]
+    for code in asked:
+        assert any(
+            f'code="{code}"' in series
+            and any(alert["exp_labels"].get("code") == code for alert in case.get("exp_alerts", []))
+            for case, series in fires
+        )
 
 
 def test_the_dashboard_is_readable() -> None:

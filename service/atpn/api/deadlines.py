@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Coroutine
 from typing import TypeVar
 
@@ -24,7 +25,17 @@ def wanted_core(request: Request) -> Core:
 
 
 def timeout_of(request: Request, most: float) -> float:
-    """Seconds until the answer is useless: X-Request-Timeout, at most the setting."""
+    """Seconds until the answer is useless: X-Request-Timeout, at most the setting, less what has
+    passed since this was asked first.
+    """
+    now = time.monotonic()
+    if not hasattr(request.state, "deadline"):
+        request.state.deadline = now + _wished_timeout(request, most)
+    left: float = max(0.0, request.state.deadline - now)
+    return left
+
+
+def _wished_timeout(request: Request, most: float) -> float:
     text = request.headers.get("x-request-timeout")
     if text is None:
         return most

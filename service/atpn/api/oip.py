@@ -103,12 +103,12 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     """Landmarks, pose and confidence of each crop; crops share batches with all other work."""
     core = served(request, name, version)
     wanted_core(request)
-    timeout_s = timeout_of(request, core.settings.request_timeout_s)
     with core.open_request():
         body = await read_body(request, core.settings.max_body_bytes)
         call = parse(body, request.headers.get(HEADER_LENGTH))
         if len(call.crops) > core.settings.max_queue_faces:
             raise InvalidRequest(f"at most {core.settings.max_queue_faces} crops in one request")
+        timeout_s = timeout_of(request, core.settings.request_timeout_s)
         work = core.pipeline.infer(list(call.crops), timeout_s)
         seen = await unless_gone(request, work)
     return respond(core, call, seen)

@@ -61,6 +61,8 @@ def response(
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.status == 408:
+        headers["Connection"] = "close"
     return Response(to_json(body), error.status, headers, media_type=MEDIA_TYPE)
 
 

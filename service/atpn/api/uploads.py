@@ -1,5 +1,6 @@
 """An HTTP request to image bytes and boxes: raw body, multipart form or JSON; limits first."""
 
+import asyncio
 import base64
 import binascii
 import json
@@ -13,7 +14,14 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from atpn.errors import InvalidBox, InvalidRequest, TooLarge, UnsupportedMediaType
+from atpn.api.deadlines import timeout_of
+from atpn.errors import (
+    InvalidBox,
+    InvalidRequest,
+    RequestTimeout,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from atpn.faces.images import FORMATS
 from atpn.geometry import Box
 
@@ -72,21 +80,29 @@ async def read_batch(request: Request, max_bytes: int, max_images: int) -> list[
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body; TooLarge by its declared length, or as soon as more has arrived."""
+    """The body; TooLarge by its declared length, or as soon as more has arrived; RequestTimeout
+    at the request's deadline.
+    """
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > max_bytes:
         raise TooLarge(f"{declared} bytes are more than the limit of {max_bytes}")
-    parts: list[bytes] = []
-    size = 0
+    left_s = timeout_of(request, request.app.state.core.settings.request_timeout_s)
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > max_bytes:
-                raise TooLarge(f"more bytes than the limit of {max_bytes}")
-            parts.append(part)
+        async with asyncio.timeout(left_s):
+            return b"".join([part async for part in _limited(request, max_bytes)])
+    except TimeoutError:
+        raise RequestTimeout("the body had not come when the deadline passed") from None
     except ClientDisconnect:
         raise InvalidRequest("the client went away while it sent the body") from None
-    return b"".join(parts)
+
+
+async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_bytes:
+            raise TooLarge(f"more bytes than the limit of {max_bytes}")
+        yield part
 
 
 class _InMemoryParser(MultiPartParser):

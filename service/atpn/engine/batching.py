@@ -27,7 +27,6 @@ class Done(Generic[R]):
     value: R
     queue_s: float
     run_s: float
-    batch_size: int
 
 
 class Observer(Protocol):
@@ -269,7 +268,7 @@ class Batcher(Generic[T, R]):
         self._item_s += 0.1 * (seconds / weight - self._item_s)
         self._hand_over(
             [
-                (entry, Done(value, started - entry.queued, seconds, len(batch)))
+                (entry, Done(value, started - entry.queued, seconds))
                 for entry, value in zip(batch, results, strict=True)
             ]
         )

@@ -192,9 +192,3 @@ class Stream:
         if last is not None:
             self._unsaved = last
             await self._write()
-
-
-def newly(before: State, after: State, found: list[Face]) -> dict[int, Face]:
-    """The faces behind the tracks that ``after`` has and ``before`` has not, by track id."""
-    by_roi = {face.next_roi: face for face in found}
-    return {t.track_id: by_roi[t.roi] for t in tracking.missing(after, before)}
