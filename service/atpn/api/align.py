@@ -82,11 +82,11 @@ async def align_batch(request: Request, query: Annotated[PointsQuery, Query()]) 
     """
     core = wanted_core(request)
     settings = core.settings
-    timeout_s = timeout_of(request, settings.request_timeout_s)
     with core.open_request():
         uploads = await read_batch(request, settings.max_batch_bytes, settings.max_batch_images)
         if len(uploads) > 1:  # one is paid for
             core.limiter.take(request.state.client, len(uploads) - 1)
+        timeout_s = timeout_of(request, settings.request_timeout_s)
         work = look_at_all(core, uploads, query, timeout_s)
         results = await unless_gone(request, work)
     return packed({"results": results}, wished_type(request.headers.get("accept", ""), False))
@@ -104,6 +104,7 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
         upload = await read_upload(
             request, settings.max_body_bytes, settings.max_boxes, query.boxes
         )
+        timeout_s = timeout_of(request, settings.request_timeout_s)  # that reading has left
         photo = photograph(upload, query, drawn)
         route = request.scope["path"]
         work = look_at(core.pipeline, photo, timeout_s, Priority.PHOTO, route)
