@@ -29,10 +29,10 @@ def timeout_of(request: Request, most: float) -> float:
     passed since this was asked first.
     """
     now = time.monotonic()
-    if not hasattr(request.state, "deadline"):
-        request.state.deadline = now + _wished_timeout(request, most)
-    left: float = max(0.0, request.state.deadline - now)
-    return left
+    deadline: float | None = request.scope.get("atpn.deadline")
+    if deadline is None:
+        deadline = request.scope["atpn.deadline"] = now + _wished_timeout(request, most)
+    return max(0.0, deadline - now)
 
 
 def _wished_timeout(request: Request, most: float) -> float:

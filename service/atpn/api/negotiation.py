@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -24,6 +25,7 @@ Rank = tuple[float, int]  # the weight, and minus the place in the header: highe
 _REFUSED: Rank = (0.0, 0)
 
 
+@lru_cache(64)
 def wished_type(accept: str, pictures: bool) -> str:
     """The media type that Accept gives the highest weight (RFC 9110, 12.5.1); JSON where none can
     be answered. Of several, the one that is named first; without ``pictures``, none of those.

@@ -87,22 +87,20 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     if declared.isdigit() and int(declared) > max_bytes:
         raise TooLarge(f"{declared} bytes are more than the limit of {max_bytes}")
     left_s = timeout_of(request, request.app.state.core.settings.request_timeout_s)
+    parts: list[bytes] = []
+    size = 0
     try:
         async with asyncio.timeout(left_s):
-            return b"".join([part async for part in _limited(request, max_bytes)])
+            async for part in request.stream():
+                size += len(part)
+                if size > max_bytes:
+                    raise TooLarge(f"more bytes than the limit of {max_bytes}")
+                parts.append(part)
     except TimeoutError:
         raise RequestTimeout("the body had not come when the deadline passed") from None
     except ClientDisconnect:
         raise InvalidRequest("the client went away while it sent the body") from None
-
-
-async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > max_bytes:
-            raise TooLarge(f"more bytes than the limit of {max_bytes}")
-        yield part
+    return b"".join(parts)
 
 
 class _InMemoryParser(MultiPartParser):
