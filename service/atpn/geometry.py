@@ -173,13 +173,16 @@ def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
 
 def rotation_from_euler(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     """Radians to the 3x3 matrix R = Rx(-pitch) Ry(yaw) Rz(roll) (the convention of 300W-LP)."""
-    sa, ca = np.sin(-pitch), np.cos(-pitch)
-    sb, cb = np.sin(yaw), np.cos(yaw)
-    sc, cc = np.sin(roll), np.cos(roll)
-    rx = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
-    ry = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
-    rz = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
-    return np.asarray(rx @ ry @ rz, np.float64)
+    sa, ca = math.sin(-pitch), math.cos(-pitch)
+    sb, cb = math.sin(yaw), math.cos(yaw)
+    sc, cc = math.sin(roll), math.cos(roll)
+    return np.array(
+        [
+            [cb * cc, -cb * sc, sb],
+            [sa * sb * cc + ca * sc, ca * cc - sa * sb * sc, -sa * cb],
+            [sa * sc - ca * sb * cc, ca * sb * sc + sa * cc, ca * cb],
+        ]
+    )
 
 
 def euler_from_rotation(matrix: NDArray[np.float64]) -> tuple[float, float, float]:

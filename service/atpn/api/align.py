@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from atpn.api import problems
-from atpn.api.answers import Payload, View, milliseconds, photo_payload
+from atpn.api.answers import Payload, View, photo_payload
 from atpn.api.deadlines import timeout_of, unless_gone, wanted_core
 from atpn.api.documentation import BATCH_BODY, BATCH_RESPONSES, PHOTO_BODY, PHOTO_RESPONSES
 from atpn.api.negotiation import JSON, MSGPACK, packed, wished_type
@@ -109,12 +109,13 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
         route = request.scope["path"]
         work = look_at(core.pipeline, photo, timeout_s, Priority.PHOTO, route)
         seen = await unless_gone(request, work)
-    ms = milliseconds(seen.timings)
-    note(ms, len(seen.faces))
+    payload = photo_payload(core.model, view, seen)
+    headers = timing_headers(payload["ms"])
+    note(payload["ms"], len(seen.faces))
     if not drawn:
-        return packed(photo_payload(core.model, view, seen), kind, timing_headers(ms))
+        return packed(payload, kind, headers)
     data = await asyncio.to_thread(rendered, seen.image.pixels, seen.faces, kind)
-    return Response(data, headers=timing_headers(ms), media_type=kind)
+    return Response(data, headers=headers, media_type=kind)
 
 
 def photograph(upload: Upload, query: FindQuery, whole: bool = False) -> Photograph:

@@ -100,7 +100,7 @@ class Pipeline:
             self._advance_all,
             max_batch_size=1,
             max_queue=settings.max_queue_faces,
-            parallel=threads,
+            parallel=threads + 1,  # while one waits for the interpreter, the others compute
             observer=metrics.queue(),
             name="atpn-image",
         )
