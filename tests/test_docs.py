@@ -25,6 +25,8 @@ DOCUMENTS = [
     ROOT / "models" / "README.md",
 ]
 MOST_LINES = 150  # of the README
+#: Heading of docs/errors.md -> base of the errors below it; the base of all is the last.
+FAMILIES = {"The caller's fault": CallersFault, "Try later": TryLater, "Ours": AtpnError}
 
 
 def page(name: str) -> str:
@@ -199,16 +201,13 @@ def errors(kind: type[AtpnError] = AtpnError) -> Iterator[type[AtpnError]]:
 
 def family_of(kind: type[AtpnError]) -> type[AtpnError]:
     """Whose fault it is."""
-    return next(
-        family for family in (CallersFault, TryLater, AtpnError) if issubclass(kind, family)
-    )
+    return next(family for family in FAMILIES.values() if issubclass(kind, family))
 
 
 def test_every_error_has_its_family_status_and_close_code_in_the_tables() -> None:
-    families = {"The caller's fault": CallersFault, "Ours": AtpnError, "Try later": TryLater}
     told = {
-        (families[heading], code.strip("`"), int(status), int(close))
-        for heading in families
+        (FAMILIES[heading], code.strip("`"), int(status), int(close))
+        for heading in FAMILIES
         for code, status, close, _ in rows(section(page("errors"), f"## {heading}"))
         if close
     }
