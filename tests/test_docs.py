@@ -61,11 +61,12 @@ def prose(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
 
 
-def anchors(text: str) -> set[str]:
-    """The names that GitHub gives the headings."""
-    headings = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
+def anchors(text: str) -> dict[str, str]:
+    """The headings by the names that GitHub gives them."""
+    headings = re.findall(r"^#+ .*$", prose(text), re.MULTILINE)
     plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+    names = [re.sub(r"[^\w\- ]", "", each.lstrip("# ").lower()) for each in plain]
+    return {name.replace(" ", "-"): heading for name, heading in zip(names, headings, strict=True)}
 
 
 def links(text: str) -> list[str]:
@@ -234,15 +235,17 @@ def test_the_shown_answer_and_problem_are_those_of_the_openapi_document() -> Non
         assert json.loads(block) == example
 
 
-def test_the_readmes_figures_stand_on_the_page_that_they_name() -> None:
+def test_the_readmes_figures_stand_in_the_section_that_they_name() -> None:
     figures = rows(section(README.read_text(), "## Figures"))
     assert len(figures) >= 5
     for figure, _, measured, source in figures:
         [link] = links(source)
         number = re.match(r"[\d.]+", measured)
         assert number, figure
-        target = (ROOT / link.partition("#")[0]).read_text()
-        assert re.search(rf"(?<![\d.]){re.escape(number[0])}(?![\d.])", target), figure
+        path, _, anchor = link.partition("#")
+        target = (ROOT / path).read_text()
+        told = section(target, anchors(target)[anchor])
+        assert re.search(rf"(?<![\d.]){re.escape(number[0])}(?![\d.])", told), figure
 
 
 def test_rates_of_faces_stand_on_the_performance_page_only() -> None:
