@@ -31,7 +31,7 @@ class Figures:
 
     fps: float = 30.0
     frame_cpu_ms: float = 11.8  # measured: --measure, one face, 640x480 JPEG, all of the service
-    network_cpu_ms: float = 3.7  # measured: 540 faces/s of the bare network on two cores
+    network_cpu_ms: float = 5.0  # of two cores, by the bare network's rate in docs/performance.md
     frame_bytes: int = 62_000  # measured: the 640x480 JPEG of --measure
     answer_bytes: int = 2_000  # measured: 98 points and pose as JSON
     crop_bytes: int = 112 * 112 * 3  # what the network takes

@@ -10,6 +10,9 @@ from atpn.geometry import CROP_SIZE
 from tests.deploy.files import K8S, document
 from tests.stores import redis_server
 
+PERFORMANCE = capacity.PAGE.with_name("performance.md")
+CORES = 2  # on which it was measured
+
 
 def test_the_pages_tables_are_those_of_the_script() -> None:
     page = capacity.PAGE.read_text()
@@ -28,6 +31,12 @@ def test_the_page_names_the_figures_it_rests_on() -> None:
     ):
         assert f"| {shown}" in page
     assert "**an assumption, not measured**" in page
+
+
+def test_the_networks_time_is_that_of_the_performance_table() -> None:
+    [row] = [line for line in PERFORMANCE.read_text().splitlines() if line.startswith("| E_core")]
+    rate = float(re.findall(r"(\d+)(?: \([^)]*\))? faces/s", row)[-1])  # of bare session.run
+    assert Figures().network_cpu_ms == pytest.approx(1000 * CORES / rate, rel=0.05)
 
 
 def test_twice_the_streams_need_twice_of_everything() -> None:

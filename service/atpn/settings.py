@@ -16,7 +16,7 @@ SECRETS = {"token_keys", "redis_url"}  # settings whose values no message repeat
 
 
 class Settings(BaseSettings):
-    """The limits and choices of one process; the README's table is tested against this class."""
+    """The limits and choices of one process; docs/settings.md is tested against it."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
