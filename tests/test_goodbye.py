@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from typing_extensions import override
 from websockets.asyncio.client import ClientConnection, connect
 
 from atpn.app import create_app
@@ -29,8 +30,8 @@ class PoorStore(MemoryStore):
         self.save_s = 0.0
         self.gone = False
 
+    @override
     async def save(self, key: str, state: Saved) -> None:
-        """See `Store.save`."""
         await asyncio.sleep(self.save_s)
         if self.gone:
             raise StoreUnavailable("as the test wants it")

@@ -30,7 +30,16 @@ class Metrics:
     """All metrics of one process."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+        self._count_requests(self.registry)
+        self._count_work(self.registry)
+        self._count_streams(self.registry)
+        self._describe(self.registry)
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # of one process only
+            ProcessCollector(registry=self.registry)
+
+    def _count_requests(self, registry: CollectorRegistry) -> None:
+        """HTTP requests and errors."""
         seconds = partial(Histogram, buckets=SECONDS, registry=registry)
         self.requests = Counter(
             "atpn_requests",
@@ -44,11 +53,18 @@ class Metrics:
         self.errors = Counter(
             "atpn_errors", "Errors answered, by stable code", ["code"], registry=registry
         )
+
+    def _count_work(self, registry: CollectorRegistry) -> None:
+        """What images and faces cost."""
+        seconds = partial(Histogram, buckets=SECONDS, registry=registry)
         self.faces = Counter("atpn_faces", "Faces answered", ["route"], registry=registry)
         self.decode_seconds = seconds(
             "atpn_decode_seconds", "Time to check and decode one image or frame"
         )
         self.detect_seconds = seconds("atpn_detect_seconds", "Time of one run of the face detector")
+        self.detections = Counter(
+            "atpn_detections", "Runs of the face detector", ["route"], registry=registry
+        )
         self.queue_seconds = seconds(
             "atpn_queue_seconds", "Time an image or frame waits for a thread and for its batches"
         )
@@ -71,6 +87,10 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+
+    def _count_streams(self, registry: CollectorRegistry) -> None:
+        """Streams, their frames, tracks and sessions."""
+        seconds = partial(Histogram, buckets=SECONDS, registry=registry)
         self.streams = Gauge(
             "atpn_streams",
             "Open /track connections",
@@ -85,9 +105,6 @@ class Metrics:
         )
         self.dropped_frames = Counter(
             "atpn_dropped_frames", "Frames replaced by newer ones", registry=registry
-        )
-        self.detections = Counter(
-            "atpn_detections", "Runs of the face detector", ["route"], registry=registry
         )
         self.lost_tracks = Counter(
             "atpn_lost_tracks", "Tracked faces that fell below the threshold", registry=registry
@@ -112,6 +129,9 @@ class Metrics:
             "States refused because a newer frame was stored",
             registry=registry,
         )
+
+    def _describe(self, registry: CollectorRegistry) -> None:
+        """What this process is, and is allowed."""
         self.model = Gauge(
             "atpn_model_info",
             "Model and execution provider in use",
@@ -119,7 +139,6 @@ class Metrics:
             registry=registry,
             multiprocess_mode="max",
         )
-
         self.limits = Gauge(
             "atpn_limit",
             "Limits of one process, by their setting",
@@ -133,8 +152,6 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # of one process only
-            ProcessCollector(registry=registry)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one HTTP request."""

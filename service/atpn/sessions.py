@@ -22,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
+from typing_extensions import override
 
 from atpn.errors import ConfigurationError, StaleWrite, StoreUnavailable
 
@@ -87,7 +88,7 @@ def key_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Sessions of this process only: for one replica, for development and for tests."""
 
     def __init__(
@@ -98,14 +99,15 @@ class MemoryStore:
         self._clock = clock
         self._saved: OrderedDict[str, tuple[float, Saved]] = OrderedDict()  # oldest write first
 
+    @override
     async def load(self, key: str) -> Saved | None:
-        """See `Store.load`."""
         self._expire()
         found = self._saved.get(key)
         return None if found is None else found[1]
 
+    @override
     async def save(self, key: str, state: Saved) -> None:
-        """See `Store.save`; the session longest without a frame makes room for a new one."""
+        """The session longest without a frame makes room for a new one."""
         self._expire()
         found = self._saved.get(key)
         if found is not None and found[1].seq >= state.seq and found[1] != state:
@@ -183,7 +185,7 @@ return 1
 """
 
 
-class RedisStore:
+class RedisStore(Store):
     """Sessions in Redis or Valkey: any replica can go on with any stream."""
 
     def __init__(self, url: str, ttl_s: float, timeout_s: float, prefix: str = "atpn:") -> None:
@@ -193,8 +195,9 @@ class RedisStore:
         # Sent by its digest; whole only to a server that has not seen it (or was restarted).
         self._compare_and_set = self._redis.register_script(_SAVE)
 
+    @override
     async def load(self, key: str) -> Saved | None:
-        """See `Store.load`; StoreUnavailable if Redis does not answer.
+        """StoreUnavailable if Redis does not answer.
 
         Asked twice: that an idle connection leads to a server that is gone, or is no master any
         more, shows only when it is used, and the session would be lost for it.
@@ -211,8 +214,9 @@ class RedisStore:
             return None
         return Saved(int(seq), cast(bytes, data))
 
+    @override
     async def save(self, key: str, state: Saved) -> None:
-        """See `Store.save`; StoreUnavailable if Redis does not answer."""
+        """StoreUnavailable if Redis does not answer."""
         with _answering():
             written = await self._compare_and_set(
                 [self._prefix + key], [str(state.seq), state.data, str(self._ttl_ms)]
@@ -220,8 +224,8 @@ class RedisStore:
         if not written:
             raise StaleWrite(f"a frame at least as new as {state.seq} is stored already")
 
+    @override
     async def ping(self) -> None:
-        """See `Store.ping`."""
         with _answering():
             await self._redis.ping()
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from atpn.api import problems
 from atpn.api.answers import Payload, View, frame_payload, points_payload
 from atpn.api.auth import check_key, check_origin, client_of
+from atpn.api.mailbox import Mail, Mailbox
 from atpn.core import Core
 from atpn.errors import AtpnError, InvalidRequest, TooLarge, first_of
 from atpn.faces.smoothing import Smoother
@@ -52,43 +53,6 @@ class Config(BaseModel):
     points: int | None = None
     include: list[str] | None = None
     smoothing: bool | None = None
-
-
-@dataclass
-class Mailbox:
-    """The newest frame that waits, how many it replaced, and whether a reset came before it."""
-
-    frame: bytes | None = None
-    arrived_s: float = 0.0
-    skipped: int = 0
-    reset: bool = False  # before the waiting frame
-    reset_next: bool = False  # before the frame that is still to come
-
-    def put(self, frame: bytes) -> bool:
-        """Leave a frame; True if it replaced one that nobody had taken."""
-        replaced = self.frame is not None
-        self.skipped += replaced
-        self.frame, self.arrived_s = frame, time.monotonic()
-        self.reset, self.reset_next = self.reset or self.reset_next, False
-        return replaced
-
-    def take(self) -> "Mail":
-        """The waiting frame; LookupError if there is none."""
-        if self.frame is None:
-            raise LookupError("no frame waits")
-        mail = Mail(self.frame, self.arrived_s, self.skipped, self.reset)
-        self.frame, self.skipped, self.reset = None, 0, False
-        return mail
-
-
-@dataclass(frozen=True)
-class Mail:
-    """A frame and when it came, how many before it were dropped, whether to forget all faces."""
-
-    frame: bytes
-    arrived_s: float  # monotonic clock
-    skipped: int
-    reset: bool
 
 
 @router.websocket("/track")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from atpn.client import Client, Frame, Result, ServiceError
 from atpn.client.pictures import Picture, Pixels, encoded
@@ -33,19 +34,19 @@ class Backend(Protocol):
         """The faces of each frame, in order; raises ClientError."""
 
 
-class Remote:
+class Remote(Backend):
     """A running service."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     @property
+    @override
     def parallel(self) -> int:
-        """See `Backend.parallel`."""
         return 4
 
+    @override
     def align(self, data: bytes, wanted: Wanted) -> Result:
-        """See `Backend.align`."""
         return self._client.align(
             data,
             points=wanted.points,
@@ -54,8 +55,8 @@ class Remote:
             min_confidence=wanted.min_confidence,
         )
 
+    @override
     def track(self, frames: Iterable[Picture], follow: Follow, realtime: bool) -> Iterator[Frame]:
-        """See `Backend.track`."""
         return self._client.track(
             frames,
             points=follow.points,
@@ -68,19 +69,20 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(Backend):
     """The service's core in this process: the same code as behind /align and /track."""
 
     core: "Core"
     portal: "BlockingPortal"  # into the core's event loop, which runs in a thread
 
     @property
+    @override
     def parallel(self) -> int:
-        """See `Backend.parallel`: one is decoded while the network looks at another."""
+        """One is decoded while the network looks at another."""
         return 2 * self.core.pipeline.threads
 
+    @override
     def align(self, data: bytes, wanted: Wanted) -> Result:
-        """See `Backend.align`."""
         from atpn.api.answers import View, photo_payload  # noqa: PLC0415 - `local` has made sure
         from atpn.engine.lanes import Priority  # noqa: PLC0415 - that they are there
         from atpn.faces.photographs import Photograph, look_at  # noqa: PLC0415
@@ -91,13 +93,13 @@ class Local:
         view = View(wanted.points, wanted.pose)
         return Result(photo_payload(core.model, view, seen), picture=data)
 
+    @override
     def track(
         self,
         frames: Iterable[Picture],
         follow: Follow,
-        realtime: bool,  # noqa: ARG002 - frames wait for no network here
+        realtime: bool,
     ) -> Iterator[Frame]:
-        """See `Backend.track`."""
         from atpn.api.answers import View, frame_payload  # noqa: PLC0415
         from atpn.faces.stream import Stream, rules_of  # noqa: PLC0415
 

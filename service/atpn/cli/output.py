@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from typing_extensions import override
 
 from atpn.client import Face, Frame, Result
 from atpn.client.requests import Wanted
@@ -66,8 +67,8 @@ class Sink(ABC):
 class JsonLines(Sink):
     """One JSON object a line: the answer, with ``input`` before it."""
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`."""
         print(json.dumps(entry.payload, separators=(",", ":")), flush=True)  # noqa: T201
 
 
@@ -81,8 +82,8 @@ class Csv(Sink):
         self._rows = csv.writer(sys.stdout, lineterminator="\n")
         self._rows.writerow(self._header())
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`."""
         result = entry.result
         head: list[object] = [entry.name]
         if isinstance(result, Frame):
@@ -122,8 +123,8 @@ class FaceTable(Sink):
             self._table.add_column(angle, justify="right")
         self._images = self._faces = 0
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`."""
         if entry.result.error is not None:
             return
         self._images += 1
@@ -138,8 +139,8 @@ class FaceTable(Sink):
                 row += [f"{face.answer['pose'][angle]:+.1f}°" for angle in ANGLES]
             self._table.add_row(*row)
 
+    @override
     def close(self) -> None:
-        """See `Sink.close`."""
         console = screen()
         if self._images:
             console.print(self._table)
@@ -164,8 +165,8 @@ class TrackTable(Sink):
         self._frames: dict[str, int] = {}
         self._dropped = 0
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`."""
         self._frames[entry.name] = self._frames.get(entry.name, 0) + 1
         if isinstance(entry.result, Frame):
             self._dropped += entry.result.dropped
@@ -176,8 +177,8 @@ class TrackTable(Sink):
             if self._pose:
                 seen.angles.append((face.pose.yaw, face.pose.pitch, face.pose.roll))
 
+    @override
     def close(self) -> None:
-        """See `Sink.close`."""
         if not self._frames:
             return
         table = Table("video", "face", "frames", "from", "to", "confidence")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from atpn.cli.output import ANGLES, Entry, Sink
 from atpn.extras import needs
@@ -25,8 +26,8 @@ class Plot(Sink):
         self._rows: dict[int, list[tuple[float, ...]]] = {}
         self._end = 0.0
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`."""
         self._name = entry.name
         self._end = max(self._end, entry.time_s or 0.0)
         for face in entry.result.faces:
@@ -34,8 +35,9 @@ class Plot(Sink):
             row = (entry.time_s or 0.0, pose.yaw, pose.pitch, pose.roll, face.confidence)
             self._rows.setdefault(face.track_id, []).append(row)
 
+    @override
     def close(self) -> None:
-        """See `Sink.close`; a video without a face gives an empty diagram."""
+        """A video without a face gives an empty diagram."""
         longest = sorted(self._rows, key=lambda key: -len(self._rows[key]))[:MOST_FACES]
         shown = {key: broken(np.array(self._rows[key])) for key in sorted(longest)}
         rows = len(shown) + 1

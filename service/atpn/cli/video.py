@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from atpn.cli.inputs import (
     IMAGES,
@@ -180,8 +181,8 @@ class Drawings(Sink):
         self._folder = folder
         self._used: set[str] = set()
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`."""
         if entry.result.error is None:
             from PIL import Image  # noqa: PLC0415
 
@@ -209,8 +210,9 @@ class Recording(Sink):
         self._stream: Any = None
         self._last = -1
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`; a refused frame is shown as it is, an unreadable image is left out."""
+        """A refused frame is shown as it is, an unreadable image is left out."""
         from av import VideoFrame  # noqa: PLC0415
 
         if entry.result.error and not isinstance(entry.result.picture, np.ndarray):
@@ -225,8 +227,8 @@ class Recording(Sink):
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
         self._container.mux(self._stream.encode(frame))
 
+    @override
     def close(self) -> None:
-        """See `Sink.close`."""
         with closing(self._container):
             if self._stream is not None:
                 self._container.mux(self._stream.encode(None))

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import islice
 
+from typing_extensions import override
+
 from atpn.cli.backends import Backend
 from atpn.cli.inputs import ImageFile, Unreadable
 from atpn.cli.output import Entry, Sink
@@ -25,8 +27,8 @@ class WithoutLandmarks(Sink):
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`."""
         answer = entry.result.answer
         faces = [
             {name: value for name, value in face.items() if name != "landmarks"}
@@ -35,8 +37,8 @@ class WithoutLandmarks(Sink):
         result = replace(entry.result, answer=answer | {"faces": faces})
         self._sink.add(replace(entry, result=result))
 
+    @override
     def close(self) -> None:
-        """See `Sink.close`."""
         self._sink.close()
 
 
@@ -47,8 +49,9 @@ class Smoothed(Sink):
         self._sinks = sinks
         self._smoother = Smoother()
 
+    @override
     def add(self, entry: Entry) -> None:
-        """See `Sink.add`; a frame that failed changes nothing, a face that is gone is forgotten."""
+        """A frame that failed changes nothing, a face that is gone is forgotten."""
         if entry.result.error is None and entry.time_s is not None:
             entry = replace(entry, result=self._smoothed(entry.name, entry.result, entry.time_s))
         for sink in self._sinks:
@@ -62,8 +65,8 @@ class Smoothed(Sink):
         ]
         return replace(result, answer={**result.answer, "faces": faces})
 
+    @override
     def close(self) -> None:
-        """See `Sink.close`."""
         for sink in self._sinks:
             sink.close()
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from atpn.engine.lanes import Entry, Lanes, Priority
+from atpn.engine.observer import Observer, Silent
 from atpn.errors import AtpnError, DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
 
 T = TypeVar("T")
@@ -27,32 +28,6 @@ class Done(Generic[R]):
     value: R
     queue_s: float
     run_s: float
-
-
-class Observer(Protocol):
-    """What a batcher tells about its work, from its threads; the metrics implement it."""
-
-    def batch_ran(self, size: int, seconds: float) -> None:
-        """A batch of ``size`` items took ``seconds``."""
-
-    def item_dropped(self, reason: str) -> None:
-        """An item left the queue without being run: cancelled, deadline or shutdown."""
-
-    def queue_is(self, length: int) -> None:
-        """So many items wait now."""
-
-
-class Silent:
-    """An observer that ignores everything."""
-
-    def batch_ran(self, size: int, seconds: float) -> None:
-        """Ignore."""
-
-    def item_dropped(self, reason: str) -> None:
-        """Ignore."""
-
-    def queue_is(self, length: int) -> None:
-        """Ignore."""
 
 
 class Batcher(Generic[T, R]):

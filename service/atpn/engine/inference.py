@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from atpn.errors import ConfigurationError
 from atpn.geometry import Image
@@ -168,7 +169,7 @@ def bucket_of(count: int, largest: int) -> int:
     return count if count >= largest else min(1 << (count - 1).bit_length(), largest)
 
 
-class FaceNetwork:
+class FaceNetwork(Network):
     """The ATPN network: crops in, predictions out. Thread-safe, as ONNX Runtime's ``run`` is.
 
     On a GPU every new batch shape costs a search for kernels, so batches of up to
@@ -183,12 +184,12 @@ class FaceNetwork:
         self._pad_up_to = pad_up_to if self.provider != CPU else 0
 
     @property
+    @override
     def provider(self) -> str:
-        """See `Network.provider`."""
         return str(self._session.get_providers()[0])
 
+    @override
     def run(self, crops: Image) -> Predictions:
-        """See `Network.run`."""
         count = len(crops)
         extra = bucket_of(count, self._pad_up_to) - count if self._pad_up_to else 0
         if extra > 0:
@@ -198,13 +199,14 @@ class FaceNetwork:
         )
         return Predictions(landmarks[:count], pose[:count], confidence[:count])
 
+    @override
     def warm_up(self, batch_sizes: list[int]) -> None:
-        """See `Network.warm_up`."""
         for size in batch_sizes:
             self.run(np.zeros((size, 112, 112, 3), np.uint8))
 
+    @override
     def close(self) -> None:
-        """See `Network.close`; the session goes with its last reference."""
+        """The session goes with its last reference."""
 
 
 def warm_sizes(largest: int) -> list[int]:

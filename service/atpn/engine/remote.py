@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+from typing_extensions import override
 
-from atpn.engine.inference import ModelFile, Predictions
+from atpn.engine.inference import ModelFile, Network, Predictions
 from atpn.engine.oip_tensors import (
     BINARY_TENSORS,
     HEADER_LENGTH,
@@ -24,14 +25,14 @@ SCHEMES = ("oip+http://", "oip+https://")
 CONNECTIONS = 16
 
 
-class RemoteNetwork:
+class RemoteNetwork(Network):
     """Sends batches of crops to a server; a `Network`. Thread-safe."""
 
     def __init__(self, url: str, model: str, version: str | None, timeout_s: float) -> None:
         """``url`` is ``oip+http://host:port``; ConfigurationError where it is not, or where the
         server does not serve the model.
         """
-        self.provider = url
+        self._url = url
         if not url.startswith(SCHEMES) or not urlsplit(url).netloc:
             raise ConfigurationError(f"engine {url!r}: oip+http://HOST:PORT is expected")
         self._client = httpx.Client(
@@ -50,8 +51,14 @@ class RemoteNetwork:
         self.sends_bytes = self._takes_bytes()
         log.info("engine: crops go as %s", "bytes" if self.sends_bytes else "JSON numbers")
 
+    @property
+    @override
+    def provider(self) -> str:
+        return self._url
+
+    @override
     def run(self, crops: Image) -> Predictions:
-        """See `Network.run`; EngineUnavailable where the server does not answer as it should."""
+        """EngineUnavailable where the server does not answer as it should."""
         write = request_in_bytes if self.sends_bytes else request_in_numbers
         return self._run(len(crops), *write(crops))
 
@@ -59,13 +66,13 @@ class RemoteNetwork:
         try:
             answer = self._client.post(f"{self._path}/infer", content=body, headers=headers)
         except httpx.HTTPError as error:
-            raise unavailable(f"{type(error).__name__} from {self.provider}") from error
+            raise unavailable(f"{type(error).__name__} from {self._url}") from error
         if answer.status_code != httpx.codes.OK:
-            raise unavailable(f"{self.provider} answered {answer.status_code}")
+            raise unavailable(f"{self._url} answered {answer.status_code}")
         try:
             tensors = read_tensors(answer.content, answer.headers.get(HEADER_LENGTH), count)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise unavailable(f"{self.provider} answered nonsense: {error}") from error
+            raise unavailable(f"{self._url} answered nonsense: {error}") from error
         return Predictions(tensors["landmarks"], tensors["pose"], tensors["confidence"])
 
     def warm_up(self, batch_sizes: list[int]) -> None:
