@@ -44,7 +44,7 @@ class EncodedImage:
 
     @property
     def pixels(self) -> Image:
-        """(h, w, 3) RGB, at the size at which it was decoded."""
+        """(h, w, 3) RGB, at the size at which it was decoded; decodes it where it is not."""
         return self._decode(1).pixels
 
     @property
@@ -73,6 +73,10 @@ class EncodedImage:
         self.detect_s.append(time.monotonic() - started)
         self._searched = True
         return found
+
+    def forget(self) -> None:
+        """Give the pixels back: the next image takes their place while it is warm."""
+        self._decoded = None
 
     @property
     def _side(self) -> int:

@@ -233,6 +233,8 @@ class Pipeline:
                 asked = steps.send(answer)
             except StopIteration as end:
                 work.value = end.value
+                if not work.job.whole:
+                    image.forget()
                 return
             if isinstance(asked, Look):
                 work.rois, work.crops = asked.rois, image.crops(asked.rois)
