@@ -11,6 +11,8 @@ QUERIES = [
     "",
     "?max_faces=1&min_confidence=0.2&points=5&include=pose",
     "?boxes=[[178,63,268,176]]",
+    "?boxes=[[178,63,268,176]]&boxes_are=landmarks",
+    "?boxes_are=hat",
     "?points=7",
     "?points=",
     "?max_faces=0",

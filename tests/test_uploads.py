@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from atpn.geometry import Box
+from atpn.faces.photographs import BoxKind
+from atpn.geometry import Box, roi_from_detection, square
 from tests.conftest import FakeService, FakeServiceFactory, Service
 
 FACE = [178, 63, 268, 176]  # of the astronaut
@@ -82,6 +83,23 @@ async def test_boxes_in_the_query_of_a_raw_image_mean_the_same(
     assert faces(raw) == faces(form)
     pose = await service.post(f"/pose?boxes=[{FACE}]", astronaut_jpeg)
     assert len(faces(pose)) == 1
+
+
+@pytest.mark.parametrize("kind", ["detector", "landmarks", "roi"])
+async def test_the_network_sees_what_a_box_is_said_to_be(
+    kind: BoxKind, fake: FakeService, small_png: bytes
+) -> None:
+    box = Box(8, 8, 40, 36)
+    answer = await fake.post(f"/align?boxes=[[8,8,40,36]]&boxes_are={kind}", small_png)
+    (face,) = faces(answer)
+    roi = {
+        "detector": roi_from_detection(box),
+        "landmarks": square(24, 22, 48),
+        "roi": square(24, 22, 32),
+    }[kind]
+    # The fake network's landmarks fill a known part of its crop.
+    assert face["box"][3] - face["box"][1] == pytest.approx(roi.height * 2 / 3, abs=0.1)
+    assert face["box"][1] == pytest.approx(roi.y0 + roi.height / 6, abs=0.1)
 
 
 @pytest.mark.parametrize("boxes", ["[[9, 9, 1, 1]]", "[[0,0,1e12,9]]", "[1]", "{", "", "[[0]]"])

@@ -94,9 +94,19 @@ def roi_from_landmarks(points: Array) -> Box:
     Section 3.1 of the paper gives the margin. The shorter side is grown to the longer one so
     that faces are not stretched on their way to the square crop.
     """
-    box = landmark_box(points)
+    return roi_from_landmark_box(landmark_box(points))
+
+
+def roi_from_landmark_box(box: Box) -> Box:
+    """`roi_from_landmarks`, where only the landmarks' bounding rectangle is known."""
     side = max(box.width, box.height) * (1 + 2 * MARGIN)
     return square((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, side)
+
+
+def squared(box: Box) -> Box:
+    """The square of the box's centre and longer side."""
+    cx, cy = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    return square(cx, cy, max(box.width, box.height))
 
 
 def roi_from_detection(box: Box) -> Box:

@@ -16,7 +16,7 @@ from atpn.core import Core
 from atpn.engine.lanes import Priority
 from atpn.errors import AtpnError
 from atpn.faces.drawing import rendered
-from atpn.faces.photographs import Photograph, look_at
+from atpn.faces.photographs import BoxKind, Photograph, look_at
 from atpn.traces import note
 
 router = APIRouter(tags=["faces"])
@@ -39,6 +39,11 @@ class BoxesQuery(FindQuery):
         description="JSON list of [x0, y0, x1, y1], with the image as the raw body; "
         "skips detection",
         examples=["[[205, 93, 341, 263]]"],
+    )
+    boxes_are: BoxKind = Field(
+        "detector",
+        description="what given boxes are: a detector's (forehead to chin), the bounding rectangle "
+        "of landmarks, or the very region that the network is to see",
     )
 
 
@@ -105,7 +110,14 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
             request, settings.max_body_bytes, settings.max_boxes, query.boxes
         )
         timeout_s = timeout_of(request, settings.request_timeout_s)  # that reading has left
-        photo = photograph(upload, query, drawn)
+        photo = Photograph(
+            upload.data,
+            upload.boxes,
+            query.boxes_are,
+            query.max_faces,
+            query.min_confidence,
+            whole=drawn,
+        )
         route = request.scope["path"]
         work = look_at(core.pipeline, photo, timeout_s, Priority.PHOTO, route)
         seen = await unless_gone(request, work)
@@ -116,11 +128,6 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
         return packed(payload, kind, headers)
     data = await asyncio.to_thread(rendered, seen.image.pixels, seen.faces, kind)
     return Response(data, headers=headers, media_type=kind)
-
-
-def photograph(upload: Upload, query: FindQuery, whole: bool = False) -> Photograph:
-    """What is to be looked at."""
-    return Photograph(upload.data, upload.boxes, query.max_faces, query.min_confidence, whole=whole)
 
 
 def timing_headers(ms: dict[str, float]) -> dict[str, str]:
@@ -143,7 +150,9 @@ async def look_at_all(
     async def one(upload: Upload) -> Payload:
         async with places:
             left_s = max(0.0, ends - clock())
-            photo = photograph(upload, query)
+            photo = Photograph(
+                upload.data, max_faces=query.max_faces, min_confidence=query.min_confidence
+            )
             try:
                 seen = await look_at(core.pipeline, photo, left_s, Priority.BULK, "/align/batch")
             except AtpnError as error:

@@ -87,7 +87,7 @@ class Local(Backend):
         from atpn.engine.lanes import Priority  # noqa: PLC0415 - that they are there
         from atpn.faces.photographs import Photograph, look_at  # noqa: PLC0415
 
-        photo = Photograph(data, None, wanted.max_faces, wanted.min_confidence)
+        photo = Photograph(data, max_faces=wanted.max_faces, min_confidence=wanted.min_confidence)
         core, timeout_s = self.core, self.core.settings.request_timeout_s
         seen = self._call(look_at, core.pipeline, photo, timeout_s, Priority.PHOTO, "/align")
         view = View(wanted.points, wanted.pose)

@@ -69,13 +69,14 @@ class AsyncClient:
         image: Picture,
         *,
         boxes: Boxes | None = None,
+        boxes_are: str | None = None,
         points: int = 98,
         pose: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """See `Client.align`."""
-        query = Wanted(points, pose, max_faces, min_confidence).query
+        query = Wanted(points, pose, max_faces, min_confidence, boxes_are).query
         return await self._one("/align", query, image, boxes)
 
     async def pose(
@@ -83,11 +84,12 @@ class AsyncClient:
         image: Picture,
         *,
         boxes: Boxes | None = None,
+        boxes_are: str | None = None,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """See `Client.pose`."""
-        query = Wanted(max_faces=max_faces, min_confidence=min_confidence).limits
+        query = Wanted(98, False, max_faces, min_confidence, boxes_are).limits
         return await self._one("/pose", query, image, boxes)
 
     async def batch(

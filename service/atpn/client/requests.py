@@ -61,6 +61,7 @@ class Wanted:
     pose: bool = False
     max_faces: int | None = None
     min_confidence: float | None = None
+    boxes_are: str | None = None  # detector, landmarks or roi; None: as the service takes them
 
     @property
     def query(self) -> dict[str, str]:
@@ -71,7 +72,11 @@ class Wanted:
     @property
     def limits(self) -> dict[str, str]:
         """The parameters of /pose."""
-        limits = {"max_faces": self.max_faces, "min_confidence": self.min_confidence}
+        limits = {
+            "max_faces": self.max_faces,
+            "min_confidence": self.min_confidence,
+            "boxes_are": self.boxes_are,
+        }
         return {name: str(value) for name, value in limits.items() if value is not None}
 
 

@@ -76,6 +76,7 @@ class Client:
         image: Picture,
         *,
         boxes: Boxes | None = None,
+        boxes_are: str | None = None,
         points: int = 98,
         pose: bool = False,
         max_faces: int | None = None,
@@ -84,9 +85,11 @@ class Client:
         """The faces of an image with 98, 68 or 5 ``points``, and with ``pose`` their direction.
 
         ``boxes``, (x0, y0, x1, y1) in pixels, say where the faces are; there is then one answer
-        a box, in their order. Otherwise a detector looks for faces, best first.
+        a box, in their order. Otherwise a detector looks for faces, best first. ``boxes_are`` says
+        what they are: ``detector`` (forehead to chin, the default), ``landmarks`` (the bounding
+        rectangle of landmarks) or ``roi`` (the very region that the network is to see).
         """
-        query = Wanted(points, pose, max_faces, min_confidence).query
+        query = Wanted(points, pose, max_faces, min_confidence, boxes_are).query
         return self._one("/align", query, image, boxes)
 
     def pose(
@@ -94,11 +97,12 @@ class Client:
         image: Picture,
         *,
         boxes: Boxes | None = None,
+        boxes_are: str | None = None,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """The direction of each head, without landmarks; see `align`."""
-        query = Wanted(max_faces=max_faces, min_confidence=min_confidence).limits
+        query = Wanted(98, False, max_faces, min_confidence, boxes_are).limits
         return self._one("/pose", query, image, boxes)
 
     def batch(

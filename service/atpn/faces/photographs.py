@@ -1,6 +1,8 @@
 """One photograph, encoded, to the faces on it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from atpn.engine.lanes import Priority
 from atpn.errors import InvalidBox
@@ -9,7 +11,16 @@ from atpn.faces.face import Face
 from atpn.faces.looking import Steps, detect, look
 from atpn.faces.pipeline import Job, Pipeline, Timings
 from atpn.faces.second_look import look_twice
-from atpn.geometry import Box, roi_from_detection
+from atpn.geometry import Box, roi_from_detection, roi_from_landmark_box, squared
+
+BoxKind = Literal["detector", "landmarks", "roi"]
+#: What the network is to see of a given box, by what the box is: a detector's, from the forehead to
+#: the chin; the bounding rectangle of landmarks; or just what the network is to see.
+ROI_OF: dict[BoxKind, Callable[[Box], Box]] = {
+    "detector": roi_from_detection,
+    "landmarks": roi_from_landmark_box,
+    "roi": squared,
+}
 
 
 @dataclass(frozen=True)
@@ -17,7 +28,8 @@ class Photograph:
     """An encoded image, and which of its faces are wanted."""
 
     data: bytes
-    boxes: list[Box] | None = None  # as a detector gives them; None: look for faces
+    boxes: list[Box] | None = None  # None: look for faces
+    boxes_are: BoxKind = "detector"
     max_faces: int | None = None  # best first; None: as the settings say
     min_confidence: float | None = None  # None: as the settings say; of given boxes all are kept
     whole: bool = False  # decode it at its own size, for drawing
@@ -45,7 +57,7 @@ async def look_at(
             rois = (yield from detect())[:most]
         else:
             check_inside(photo.boxes, width, height)
-            rois = [roi_from_detection(box) for box in photo.boxes]
+            rois = [ROI_OF[photo.boxes_are](box) for box in photo.boxes]
         return (yield from faces(rois))
 
     expected = 1 if photo.boxes is None else len(photo.boxes)
