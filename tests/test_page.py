@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.exceptions import HTTPException
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from atpn.api.auth import check_key, offered_key
-from atpn.api.page import FILES, FOLDER, PATHS, SWAGGER_UI
+from atpn.api.page import FILES, FOLDER, PATHS, SWAGGER_UI, page_files
 from atpn.errors import Unauthorized
 from tests.conftest import FakeServiceFactory, Service
 from tests.server import Server, running
@@ -76,7 +77,7 @@ async def test_a_browser_that_has_the_file_is_told_so(service: Service) -> None:
 async def test_head_tells_the_length_without_the_file(service: Service) -> None:
     answer = await service.client.head("/")
     assert answer.status_code == 200
-    assert int(answer.headers["content-length"]) == len(FILES["index.html"].data)
+    assert int(answer.headers["content-length"]) == FILES["index.html"].stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -90,12 +91,24 @@ async def test_head_tells_the_length_without_the_file(service: Service) -> None:
         "/web/..%5cpage.py",
         "/web//etc/passwd",
         "/web/main.js%00",
+        "/web/redoc.standalone.js",
+        f"/web/{'a' * 300}",
     ],
 )
 async def test_nothing_else_is_served_from_there(service: Service, path: str) -> None:
     answer = await service.client.get(path)
     assert answer.status_code == 404
     assert answer.json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "./main.js", "../page.py", "x/../main.js", "/etc/passwd", "main.js\0"]
+)
+async def test_a_name_is_looked_up_and_never_walked(name: str) -> None:
+    scope = {"type": "http", "method": "GET", "headers": []}
+    with pytest.raises(HTTPException) as refused:
+        await page_files.get_response(name, scope)
+    assert refused.value.status_code == 404
 
 
 async def test_where_keys_are_set_the_page_is_open_and_the_service_is_not(
@@ -110,11 +123,11 @@ async def test_where_keys_are_set_the_page_is_open_and_the_service_is_not(
 
 
 def test_all_that_the_files_name_travels_with_them() -> None:
-    pages = FILES["index.html"].data + FILES["docs.html"].data
-    named = set(re.findall(r'(?:href|src)="web/([^"]+)"', pages.decode()))
+    pages = FILES["index.html"].read_text() + FILES["docs.html"].read_text()
+    named = set(re.findall(r'(?:href|src)="web/([^"]+)"', pages))
     for name, file in FILES.items():
         if name.endswith(".js") and name not in SWAGGER_UI:
-            text = file.data.decode()
+            text = file.read_text()
             named |= set(re.findall(r'from "\./([^"]+)"', text))
             named |= set(re.findall(r'fetch\("web/([^"]+)"', text))
             named |= set(re.findall(r'new URL\("(\w+\.js)"', text))
@@ -129,7 +142,7 @@ OURS = sorted(name for name in FILES if not name.endswith(".jpg") and name not i
 
 @pytest.mark.parametrize("name", OURS)
 def test_no_file_needs_another_host_or_breaks_the_policy(name: str) -> None:
-    text = FILES[name].data.decode()
+    text = FILES[name].read_text()
     elsewhere = set(re.findall(r"""["'(](https?:)?//[\w.-]+""", text))
     assert not elsewhere or re.findall(r"https?://[\w./]+", text) == ["http://www.w3.org/2000/svg"]
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
@@ -139,11 +152,11 @@ def test_no_file_needs_another_host_or_breaks_the_policy(name: str) -> None:
 
 def test_the_example_is_the_test_photograph() -> None:
     photo = Path(__file__).with_name("photos") / "astronaut.jpg"
-    assert FILES["example.jpg"].data == photo.read_bytes()
+    assert FILES["example.jpg"].read_bytes() == photo.read_bytes()
 
 
 def test_every_control_of_the_page_has_a_name() -> None:
-    text = FILES["index.html"].data.decode()
+    text = FILES["index.html"].read_text()
     labelled = set(re.findall(r'<label for="([^"]+)"', text))
     for tag in re.findall(r"<input[^>]*>", text):
         name = re.search(r'id="([^"]+)"', tag)

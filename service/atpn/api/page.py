@@ -1,31 +1,24 @@
-"""GET /, GET /docs and their files: read once, served under a strict content security policy.
+"""GET /, GET /docs and their files, under a strict content security policy.
 
 Nothing comes from another host: Swagger UI is a package's copy. The pages are open where API
 keys are set: they show nothing of their own and ask for a key themselves.
 """
 
-import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
+import mimetypes
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 router = APIRouter(include_in_schema=False)
 
 FOLDER = Path(__file__).with_name("web")
 INDEX, DOCS = "index.html", "docs.html"
 SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
-MEDIA_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".jpg": "image/jpeg",
-}
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -47,63 +40,71 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-
-@dataclass(frozen=True)
-class WebFile:
-    """One file of the page and what identifies its content."""
-
-    data: bytes
-    media_type: str
-    etag: str
+mimetypes.add_type("text/javascript", ".js")  # some systems' tables say otherwise
 
 
-def read_files(paths: Iterable[Path | Traversable]) -> dict[str, WebFile]:
-    """Those of the files that a page may consist of, by name."""
-    return {
-        path.name: WebFile(
-            data := path.read_bytes(),
-            MEDIA_TYPES[Path(path.name).suffix],
-            f'"{hashlib.sha256(data).hexdigest()[:32]}"',
-        )
-        for path in paths
-        if Path(path.name).suffix in MEDIA_TYPES
-    }
+class PageFiles(StaticFiles):
+    """Starlette's static files under our headers, of some files by the names given to them.
+
+    A request's path is looked up among these names and never made into a path of the disk.
+    """
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        super().__init__()
+        self._files = files
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Where the file of this name is, and its state."""
+        file = self._files.get(path)
+        return ("", None) if file is None else (str(file), file.stat())
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """The file, or 304 where the browser has it already."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(HEADERS)
+        return response
 
 
-def swagger_ui() -> list[Traversable]:
+def files_of(folder: Path) -> dict[str, Path]:
+    """The files in a folder and below, by their names there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def swagger_ui() -> dict[str, Path]:
     """Swagger UI's files, from the package that brings them for use without a network."""
-    return [resources.files("fastapi_offline").joinpath("static", name) for name in SWAGGER_UI]
+    package = find_spec("fastapi_offline")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("fastapi-offline, which brings Swagger UI")
+    return {name: Path(package.origin).parent / "static" / name for name in SWAGGER_UI}
 
 
-FILES = read_files([*sorted(FOLDER.iterdir()), *swagger_ui()])
+FILES = files_of(FOLDER) | swagger_ui()
 #: What is served without a key.
 PATHS = frozenset(["/", "/docs", *(f"/web/{name}" for name in FILES)])
+
+page_files = PageFiles(FILES)
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def index(request: Request) -> Response:
     """The page."""
-    return answer(request, FILES[INDEX])
+    return await page_files.get_response(INDEX, request.scope)
 
 
 @router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs(request: Request) -> Response:
     """The OpenAPI document to read and try, in Swagger UI."""
-    return answer(request, FILES[DOCS])
+    return await page_files.get_response(DOCS, request.scope)
 
 
-@router.api_route("/web/{name}", methods=["GET", "HEAD"])
+@router.api_route("/web/{name:path}", methods=["GET", "HEAD"])
 async def part(request: Request, name: str) -> Response:
-    """A file of the page, by a name that was there at start: no path is ever made of it."""
-    if name not in FILES:
-        raise HTTPException(404)
-    return answer(request, FILES[name])
-
-
-def answer(request: Request, file: WebFile) -> Response:
-    """The file, or 304 where the browser has it already."""
-    headers = HEADERS | {"ETag": file.etag}
-    known = request.headers.get("if-none-match", "")
-    if file.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
-        return Response(status_code=304, headers=headers)
-    return Response(file.data, headers=headers, media_type=file.media_type)
+    """A file of the page."""
+    return await page_files.get_response(name, request.scope)

@@ -1,12 +1,6 @@
 // Draws a picture and the faces found in it. Sizes are CSS pixels; canvases follow the screen's density.
 
-// WFLW's 98 points: first, last + 1, closed.
-const CONTOURS = [
-  [0, 33, false], [33, 42, true], [42, 51, true], [51, 55, false], [55, 60, false],
-  [60, 68, true], [68, 76, true], [76, 88, true], [88, 96, true],
-];
-const PUPILS = [96, 97];
-const NOSE_TIP = 54;
+import { COUNT, FEATURES, JAW, NOSE_BRIDGE, NOSE_TIP, PUPILS } from "./landmarks.js";
 
 const LINE = "#40e0d0";
 const POINT = "#ffffff";
@@ -58,7 +52,7 @@ export function drawFaces(view, faces, chosen) {
     const dim = faces.length > 1 && face !== chosen;
     view.context.globalAlpha = dim ? 0.55 : 1;
     if (face.box) drawBox(view, face);
-    if (points?.length === 98) drawLandmarks(view, face, points);
+    if (points?.length === COUNT) drawLandmarks(view, face, points);
     if (points && face.pose) drawAxes(view, face, points[NOSE_TIP]);
     view.context.globalAlpha = 1;
   }
@@ -72,7 +66,7 @@ function drawLandmarks({ context, scale, place }, face, landmarks) {
   const size = scale * extent(face);
   const line = clamp(size / 190, 0.9, 2.4);
   const path = new Path2D();
-  for (const [first, last, closed] of CONTOURS) {
+  for (const [first, last, closed] of [JAW, NOSE_BRIDGE, ...FEATURES]) {
     points.slice(first, last).forEach(([x, y], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
     if (closed) path.closePath();
   }
@@ -84,17 +78,16 @@ function drawLandmarks({ context, scale, place }, face, landmarks) {
   context.stroke(path);
   const radius = clamp(size / 150, 0.8, 2.6);
   context.fillStyle = POINT;
-  for (const [x, y] of points) disc(context, x, y, radius);
+  for (const point of points) disc(context, point, radius);
   for (const index of PUPILS) {
-    const [x, y] = points[index];
     context.fillStyle = UNDER;
-    disc(context, x, y, 2 * radius + 1.2);
+    disc(context, points[index], 2 * radius + 1.2);
     context.fillStyle = LINE;
-    disc(context, x, y, 2 * radius);
+    disc(context, points[index], 2 * radius);
   }
 }
 
-function disc(context, x, y, radius) {
+export function disc(context, [x, y], radius) {
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
   context.fill();

@@ -1,14 +1,9 @@
 // The small head: a mask of facets, turned as the service says the head is turned.
 
-import { drawAxis, prepared, turn, turnedAxes } from "./draw.js";
+import { disc, drawAxis, prepared, turn, turnedAxes } from "./draw.js";
+import { COUNT, FEATURES, NOSE_TIP, PUPILS } from "./landmarks.js";
 import { FACETS, SHAPE } from "./mask.js";
 
-const OUTLINES = [
-  [33, 42, true], [42, 51, true], [60, 68, true], [68, 76, true], [76, 88, true], [88, 96, true], [55, 60, false],
-];
-const PUPILS = [96, 97];
-const NOSE_TIP = 54;
-const LANDMARKS = 98;
 const LIGHT = normalised([-0.45, -0.6, -0.75]);
 export const STRAIGHT = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
 
@@ -50,17 +45,11 @@ export function drawHead(canvas, rotation, { mirrored = false, axes = true, fain
 function drawFeatures(context, points, unit, colours) {
   context.strokeStyle = context.fillStyle = colours.line;
   context.lineWidth = Math.max(1, unit / 200);
-  for (const [first, last, closed] of OUTLINES) {
+  for (const [first, last, closed] of FEATURES) {
     context.stroke(polygon(points.slice(first, last), closed));
   }
   for (const index of PUPILS) disc(context, points[index], unit / 52);
-  if (unit > 160) for (const point of points.slice(0, LANDMARKS)) disc(context, point, unit / 130);
-}
-
-function disc(context, [x, y], radius) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fill();
+  if (unit > 160) for (const point of points.slice(0, COUNT)) disc(context, point, unit / 130);
 }
 
 // What can be seen of the mask: far facets first, each with the light that falls on it, 0 to 1.

@@ -1,6 +1,6 @@
 // One stream over /track that outlives its connections: it comes back with its token and backs off.
 
-import { protocols } from "./service.js";
+import { Failure, protocols } from "./service.js";
 
 const MOST_UNDER_WAY = 2; // one in flight and one waiting, as the service keeps them
 const FIRST_DELAY_MS = 600;
@@ -11,7 +11,7 @@ const RESTART = 1012;
 const CUT = 4000;
 
 export class Link {
-  // `on` has open(session), answer(answer, frame, tripMs), refused(error), problem(error),
+  // `on` has open(session), answer(answer, frame, tripMs), refused(), problem(failure),
   // away(reason, delayMs); a frame is whatever `send` was given.
   constructor(url, on) {
     this.token = null;
@@ -97,13 +97,13 @@ export class Link {
   _failed(message) {
     if (message.code === "unauthorized") {
       this.end();
-      this._on.refused(message);
+      this._on.refused();
       return;
     }
     if (message.seq === undefined) this._underWay.pop();
     else this._underWay.splice(0, message.dropped + 1);
     this._watch();
-    this._on.problem(message);
+    this._on.problem(new Failure(message.code, message.detail));
   }
 
   _watch() {

@@ -30,7 +30,7 @@ function keyHeader() {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
-// A failed call: `code` is the service's, or `gone` where nobody answered.
+// What the service said went wrong; `code` is its own, or `gone` where nobody answered.
 export class Failure extends Error {
   constructor(code, detail) {
     super(detail);
@@ -57,7 +57,7 @@ export async function align(file) {
 }
 
 // Who answers, for everyone to read; null where nobody does.
-export async function health() {
+export async function readiness() {
   try {
     const answer = await fetch(address("readyz"), { signal: AbortSignal.timeout(5000), cache: "no-store" });
     return await answer.json();

@@ -1,0 +1,60 @@
+// The panel: gauges that move with every answer, and figures as text, which are read, not watched.
+
+import { $ } from "./dom.js";
+import { keyOf } from "./source.js";
+
+const ANGLES = ["yaw", "pitch", "roll"];
+const FULL_DEGREES = 60; // a gauge's end
+const NOTHING = "–";
+
+export function drawGauges(face) {
+  for (const angle of ANGLES) {
+    const value = face?.pose?.[angle] ?? 0;
+    const part = Math.min(50, (50 * Math.abs(value)) / FULL_DEGREES);
+    const mark = $(`${angle}-mark`);
+    mark.style.width = `${part}%`;
+    mark.style.left = `${value < 0 ? 50 - part : 50}%`;
+  }
+  $("confidence-mark").style.left = 0;
+  $("confidence-mark").style.width = `${100 * (face?.confidence ?? 0)}%`;
+}
+
+export function writeFigures(source) {
+  const face = source?.chosen;
+  for (const angle of ANGLES) $(angle).textContent = told(face?.pose?.[angle], degrees);
+  $("confidence").textContent = told(face?.confidence, (share) => `${(100 * share).toFixed(1)} %`);
+  $("fps").textContent = told(source?.frameRate, (rate) => rate.toFixed(0));
+  $("dropped").textContent = told(source?.dropped, String);
+  $("trip").textContent = told(median(source?.trips ?? []), milliseconds);
+  const ms = source?.answer?.ms;
+  $("server").textContent = told(ms && ms.decode + ms.detect + ms.queue + ms.inference, milliseconds);
+  $("detect").textContent = told(ms?.detect, milliseconds);
+  $("inference").textContent = told(ms?.inference, milliseconds);
+}
+
+const told = (value, words) => (value === undefined || value === null ? NOTHING : words(value));
+const degrees = (value) => `${value.toFixed(1).replace("-", "−")}°`;
+const milliseconds = (ms) => ms.toFixed(ms < 10 ? 1 : 0);
+const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+// A button for each face where there are several.
+export function writeChips(source, onChoose) {
+  const faces = source?.faces ?? [];
+  const keys = faces.length > 1 ? faces.map(keyOf) : [];
+  const box = $("faces");
+  if (box.dataset.keys !== keys.join(" ")) {
+    box.dataset.keys = keys.join(" ");
+    box.replaceChildren(...keys.map((key) => chip(key, onChoose)));
+  }
+  const chosen = faces.indexOf(source?.chosen);
+  [...box.children].forEach((button, i) => button.setAttribute("aria-pressed", i === chosen));
+}
+
+function chip(key, onChoose) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = key;
+  button.setAttribute("aria-label", `Face ${key}`);
+  button.onclick = () => onChoose(key);
+  return button;
+}

@@ -1,0 +1,204 @@
+// A webcam or a video file, followed over /track for as long as it is open.
+
+import { $, stage, video } from "./dom.js";
+import { Copies, Encoder, NotPlayable, closeVideo, everyFrame, openVideo, openWebcam } from "./frames.js";
+import { Link } from "./link.js";
+import { busy, note, pill, tell } from "./messages.js";
+import { TRACK, explained } from "./service.js";
+import { Source } from "./source.js";
+
+const WINDOW_MS = 2000; // of the frame rate
+const TRIPS = 15; // of the median
+const SETTLED_MS = 1000; // a face that is gone this long is lost
+const RESUMED_MS = 1600; // how long the word stays
+const AWAY = { cut: "Connection cut", restart: "The service asks to reconnect", lost: "Connection lost" };
+
+export async function openWebcamStream(page) {
+  const stream = new Stream(page, "webcam", "webcam", "", $("mirror").checked);
+  const again = ["Try again", () => openWebcamStream(page)];
+  await open(page, stream, "Waiting for the webcam…", () => openWebcam(video), (error) => [...noWebcam(error), again]);
+}
+
+export async function openVideoStream(page, file) {
+  const stream = new Stream(page, "video", file.name, file.type);
+  await open(page, stream, "Opening the video…", () => openVideo(video, file), notPlayable);
+}
+
+async function open(page, stream, waiting, media, explain) {
+  page.begin(stream);
+  busy(waiting);
+  try {
+    const opened = await media();
+    if (page.source !== stream) {
+      for (const track of opened?.getTracks() ?? []) track.stop();
+      return;
+    }
+  } catch (error) {
+    if (page.source !== stream) return;
+    page.close();
+    tell(...explain(error));
+    return;
+  }
+  stream.start();
+}
+
+function notPlayable(error) {
+  const detail = error instanceof NotPlayable ? "MP4 (H.264) and WebM work in most browsers." : error.message;
+  return ["This browser cannot play the file.", detail];
+}
+
+function noWebcam(error) {
+  return {
+    NotAllowedError: ["The webcam is blocked.", "Allow the camera for this page in the browser's address bar, then try again."],
+    NotFoundError: ["No webcam was found.", "Plug one in, or choose a photo or video."],
+    NotReadableError: ["The webcam is in use.", "Close the program that uses it, then try again."],
+    NotSupportedError: ["The browser gives no webcam to this page.", "It needs https, or an address on this computer."],
+  }[error.name] ?? ["The webcam could not be opened.", error.message];
+}
+
+class Stream extends Source {
+  constructor(page, mode, name, type, mirrored = false) {
+    super(mode, name, type, mirrored);
+    this._page = page;
+    this._skipped = 0; // frames that the page had no time for
+    this._times = []; // of the last answers
+    this._seen = new Map(); // track id → when it was last seen
+    this._resumedAt = -RESUMED_MS;
+    this._resuming = false; // no face was seen since the stream came back
+    this._encoding = false;
+  }
+
+  get frameRate() {
+    const [first, last] = [this._times[0], this._times.at(-1)];
+    return this._times.length > 1 ? (1000 * (this._times.length - 1)) / (last - first) : null;
+  }
+
+  get dropped() {
+    return this._skipped + (this._link?.dropped ?? 0);
+  }
+
+  // Follow what the video element shows from now on.
+  start() {
+    for (const track of video.srcObject?.getTracks() ?? []) {
+      track.onended = () => {
+        this._page.close();
+        tell("The webcam was unplugged or taken away.");
+      };
+    }
+    this._copies = new Copies();
+    this._encoder = new Encoder();
+    this._stop = everyFrame(video, () => this._frame());
+    busy("Connecting…");
+    this._connect();
+  }
+
+  end() {
+    this._stop?.();
+    this._link?.end();
+    this._encoder?.end();
+    closeVideo(video);
+  }
+
+  cut() {
+    this._link?.cut();
+  }
+
+  configure() {
+    this._link?.tell({ type: "config", smoothing: $("smooth").checked });
+  }
+
+  _connect() {
+    this._link = new Link(TRACK, {
+      open: (session) => this._opened(session),
+      answer: (answer, picture, trip) => this._answered(answer, picture, trip),
+      problem: (error) => tell(...explained(error)),
+      refused: () => this._page.key.refused(() => this._page.source === this && this._connect()),
+      away: (reason, delay) => this._away(reason, delay),
+    });
+  }
+
+  async _frame() {
+    if (!this._link.ready) {
+      const live = this._copies.take(video);
+      this._show(live, { width: live.width, height: live.height }, null);
+    } else if (!this._encoding && this._link.room) {
+      this._encoding = true;
+      try {
+        const picture = this._copies.take(video);
+        this._link.send(await this._encoder.encode(picture), picture);
+      } finally {
+        this._encoding = false;
+      }
+    } else {
+      this._skipped += 1;
+    }
+  }
+
+  _opened(session) {
+    busy(null);
+    tell(null);
+    this.configure();
+    const { resumes } = this._link;
+    stage.dataset.connection = "open";
+    stage.dataset.resumes = resumes;
+    $("cut").disabled = false;
+    $("connection").textContent = resumes ? `open, resumed ${resumes}×` : "open";
+    this._resuming = session.state === "resumed";
+    if (this._resuming) note(`Resumed at frame ${session.seq}`);
+    else note(session.state === "expired" ? "Connected, as a new session: the old one had expired" : "Connected");
+    this._page.health.check();
+  }
+
+  _away(reason, delay) {
+    if (stage.dataset.connection !== "away") {
+      note(AWAY[reason]);
+      this._page.health.check();
+    }
+    stage.dataset.connection = "away";
+    $("cut").disabled = true;
+    $("connection").textContent = delay < 50 ? "reconnecting" : `next try in ${(delay / 1000).toFixed(1)} s`;
+    this.trips = [];
+    this._times = [];
+    pill("offline", "reconnecting");
+    busy("Reconnecting…");
+  }
+
+  _answered(answer, picture, trip) {
+    const now = performance.now();
+    this._times = [...this._times.filter((time) => now - time < WINDOW_MS), now];
+    this.trips = [...this.trips.slice(1 - TRIPS), trip];
+    if (answer.state === "resumed") this._resumedAt = now;
+    const resumed = answer.faces.length && now - this._resumedAt < RESUMED_MS;
+    const word = resumed ? "resumed" : answer.state;
+    pill(word, word === "lost" ? "no face" : word);
+    stage.dataset.state = answer.state;
+    stage.dataset.seq = answer.seq;
+    stage.dataset.tracks = answer.faces.map((face) => face.track_id).join(" ");
+    this._noteFaces(answer.faces, now);
+    this._show(picture, answer.image, answer);
+  }
+
+  // Who came and who went; a face must be away for a while to be worth a line.
+  _noteFaces(faces, now) {
+    for (const { track_id: id } of faces) {
+      if (!this._seen.has(id)) note(`Face ${id} found`);
+      else if (this._resuming) note(`Face ${id} goes on`);
+      this._seen.set(id, now);
+    }
+    if (faces.length) this._resuming = false;
+    for (const [id, last] of this._seen) {
+      if (now - last > SETTLED_MS) {
+        this._seen.delete(id);
+        note(`Face ${id} lost`);
+      }
+    }
+  }
+
+  _show(picture, size, answer) {
+    this.picture = picture;
+    this.size = size;
+    this.answer = answer;
+    this._page.show();
+    this._page.writeSoon();
+  }
+}
