@@ -160,7 +160,7 @@ def routes() -> set[str]:
     for route in flat(create_app(Settings()).routes):
         if isinstance(route, WebSocketRoute):
             found.add(f"WS {route.path}")
-        elif isinstance(route, Route) and route.path not in {"/web/{name}", "/v2/"}:
+        elif isinstance(route, Route) and route.path not in {"/web/{name:path}", "/v2/"}:
             found |= {f"{method} {route.path}" for method in (route.methods or set()) - {"HEAD"}}
     return found
 
