@@ -24,6 +24,8 @@ from atpn.geometry import Box, Image
 from atpn.settings import Settings
 from tests.clips import encoded
 
+pytest_plugins = ["tests.skips"]
+
 
 class FakeNetwork(FaceNetwork):
     """Sees the same face in every crop; can be held shut, fails on command, remembers its work."""
