@@ -147,6 +147,23 @@ def test_the_development_page_lists_every_make_target() -> None:
     assert listed == {f"make {target}" for target in make_targets()}
 
 
+def test_the_layers_name_every_module_and_folder_of_the_package() -> None:
+    package = ROOT / "service" / "atpn"
+    told = {
+        (ROOT / "docs" / link).resolve()
+        for layer, _ in rows(section(page("development"), "## Folders"))
+        for link in links(layer)
+    }
+    found = {path for path in package.iterdir() if not path.name.startswith(("__", "py.typed"))}
+    assert {path for path in told if path.parent == package} == found
+
+
+def test_every_module_on_a_requests_way_exists() -> None:
+    modules = re.findall(r"`([\w/]+\.py)`", section(page("development"), "## A request's way"))
+    assert len(modules) >= 8
+    assert [name for name in modules if not (ROOT / "service/atpn" / name).exists()] == []
+
+
 def flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
     """The routes, and those of routers among them: newer versions of FastAPI keep them whole."""
     for route in routes:
