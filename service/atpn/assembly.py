@@ -33,14 +33,8 @@ log = logging.getLogger("atpn")
 @asynccontextmanager
 async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Load the models and run the service on them."""
-    folder = settings.model_dir or shipped_models()
     network = await asyncio.to_thread(open_network, settings)
-    detector = Detector(
-        find_model(folder if (folder / "yunet").is_dir() else shipped_models(), "yunet"),
-        threshold=settings.detector_threshold,
-        max_side=settings.detector_max_side,
-    )
-    async with run_core(settings, network, detector) as core:
+    async with run_core(settings, network, open_detector(settings)) as core:
         yield core
 
 
@@ -77,6 +71,16 @@ def open_store(settings: Settings) -> Store:
     if settings.redis_url is None:
         return MemoryStore(settings.session_ttl_s, settings.max_sessions)
     return RedisStore(settings.redis_url, settings.session_ttl_s, settings.redis_timeout_s)
+
+
+def open_detector(settings: Settings) -> Detector:
+    """The face detector; the shipped one where the model folder has none."""
+    folder = settings.model_dir or shipped_models()
+    return Detector(
+        find_model(folder if (folder / "yunet").is_dir() else shipped_models(), "yunet"),
+        threshold=settings.detector_threshold,
+        max_side=settings.detector_max_side,
+    )
 
 
 def open_network(settings: Settings, model: ModelFile | None = None) -> Network:

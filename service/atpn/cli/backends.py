@@ -1,23 +1,20 @@
 """Where a command's work is done: by a running service, or here with the service's own parts."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from typing_extensions import override
 
-from atpn.client import Client, Frame, Result, ServiceError
-from atpn.client.pictures import Picture, Pixels, encoded
+from atpn.client import Client, Frame, Result
+from atpn.client.pictures import Picture
 from atpn.client.protocol import Follow
 from atpn.client.requests import Wanted
 from atpn.extras import needs
 
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
-
-    from atpn.core import Core
+    from atpn.face_aligner import FaceAligner
 
 
 class Backend(Protocol):
@@ -70,28 +67,25 @@ class Remote(Backend):
 
 @dataclass(frozen=True)
 class Local(Backend):
-    """The service's core in this process: the same code as behind /align and /track."""
+    """The models in this process."""
 
-    core: "Core"
-    portal: "BlockingPortal"  # into the core's event loop, which runs in a thread
+    aligner: "FaceAligner"
+    threads: int
 
     @property
     @override
     def parallel(self) -> int:
-        """One is decoded while the network looks at another."""
-        return 2 * self.core.pipeline.threads
+        return self.threads
 
     @override
     def align(self, data: bytes, wanted: Wanted) -> Result:
-        from atpn.api.answers import View, photo_payload  # noqa: PLC0415 - `local` has made sure
-        from atpn.engine.lanes import Priority  # noqa: PLC0415 - that they are there
-        from atpn.faces.photographs import Photograph, look_at  # noqa: PLC0415
-
-        photo = Photograph(data, max_faces=wanted.max_faces, min_confidence=wanted.min_confidence)
-        core, timeout_s = self.core, self.core.settings.request_timeout_s
-        seen = self._call(look_at, core.pipeline, photo, timeout_s, Priority.PHOTO, "/align")
-        view = View(wanted.points, wanted.pose)
-        return Result(photo_payload(core.model, view, seen), picture=data)
+        return self.aligner.align(
+            data,
+            points=wanted.points,
+            pose=wanted.pose,
+            max_faces=wanted.max_faces,
+            min_confidence=wanted.min_confidence,
+        )
 
     @override
     def track(
@@ -100,42 +94,14 @@ class Local(Backend):
         follow: Follow,
         realtime: bool,
     ) -> Iterator[Frame]:
-        from atpn.api.answers import View, frame_payload  # noqa: PLC0415
-        from atpn.faces.stream import Stream, rules_of  # noqa: PLC0415
-
-        core = self.core
-        rules = rules_of(core.settings, follow.max_faces, follow.min_confidence)
-        stream = Stream(core.pipeline, core.store, core.tokens, None, rules)
-        view = View(follow.points, follow.pose)
-        self._call(stream.open)
-        try:
-            for index, picture in enumerate(frames):
-                data = bitmap(picture) if isinstance(picture, np.ndarray) else encoded(picture)
-                told: dict[str, Any] = {}
-                error = None
-                try:
-                    told = frame_payload(self._call(stream.frame, data, 0), 0, view)
-                except ServiceError as refused:
-                    error = refused
-                yield Frame(told, error, picture, index, 0, stream.session_id)
-        finally:
-            self._call(stream.close)
-
-    def _call(self, work: Callable[..., Any], *args: Any) -> Any:
-        from atpn.errors import AtpnError  # noqa: PLC0415
-
-        try:
-            return self.portal.call(work, *args)
-        except AtpnError as error:
-            raise ServiceError(error.detail, code=error.code, status=error.status) from error
-
-
-def bitmap(pixels: Pixels) -> bytes:
-    """(H, W, 3) RGB as BMP: what is cheapest to encode without loss."""
-    import cv2  # noqa: PLC0415
-
-    _, data = cv2.imencode(".bmp", np.ascontiguousarray(pixels[..., ::-1]))
-    return data.tobytes()
+        return self.aligner.track(
+            frames,
+            points=follow.points,
+            pose=follow.pose,
+            max_faces=follow.max_faces,
+            min_confidence=follow.min_confidence,
+            smoothing=follow.smoothing,
+        )
 
 
 @contextmanager
@@ -143,16 +109,12 @@ def local() -> Iterator[Backend]:
     """The models in this process, by the settings of the environment; loaded once."""
     with needs("cpu"):
         import onnxruntime  # noqa: F401, PLC0415 - first, for it tells cpu from video
-        from anyio.from_thread import start_blocking_portal  # noqa: PLC0415
 
-        from atpn.assembly import open_core  # noqa: PLC0415
-        from atpn.settings import load_settings  # noqa: PLC0415
+        from atpn.engine.inference import available_cores  # noqa: PLC0415
+        from atpn.face_aligner import FaceAligner  # noqa: PLC0415
 
-    settings = load_settings()
-    with ExitStack() as stack:
-        portal = stack.enter_context(start_blocking_portal())
-        core = stack.enter_context(portal.wrap_async_context_manager(open_core(settings)))
-        yield Local(core, portal)
+    aligner = FaceAligner()
+    yield Local(aligner, aligner.settings.threads or available_cores())
 
 
 @contextmanager

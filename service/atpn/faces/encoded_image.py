@@ -6,7 +6,7 @@ JPEGs are decoded at 1/2, 1/4 or 1/8 where network and detector still see all th
 import time
 
 from atpn.faces.detection import Detector
-from atpn.faces.images import Decoded, decode_reduced, read_header
+from atpn.faces.images import Decoded, Header, decode_reduced, read_header
 from atpn.geometry import CROP_SIZE, Box, Image, roi_from_detection
 
 #: An image is first searched at no less than this times the detector's longest side: faces that
@@ -55,7 +55,7 @@ class EncodedImage:
     def crops(self, rois: list[Box]) -> list[Image]:
         """What the network is to see of each ROI: (112, 112, 3)."""
         decoded = self._decode(min(most_reduction(rois), self._side / self._detector.max_side))
-        if self._searched and decoded.reduction > most_reduction(rois):  # a small face was found
+        if self._searched and decoded.reduction > max(1, most_reduction(rois)):  # a small face
             self._decoded = None
             decoded = self._decode(most_reduction(rois))
         self._searched = False
@@ -89,6 +89,19 @@ class EncodedImage:
             self._decoded = decode_reduced(self._data, self._header, 1 if self._whole else most)
             self.decode_s += time.monotonic() - started
         return self._decoded
+
+
+class PixelImage(EncodedImage):
+    """An image that came as pixels: (H, W, 3) RGB."""
+
+    def __init__(self, pixels: Image, detector: Detector) -> None:
+        height, width = pixels.shape[:2]
+        self._header = Header("pixels", width, height, orientation=1)
+        self._detector = detector
+        self._decoded = Decoded(pixels)
+        self._searched = False
+        self.decode_s = 0.0
+        self.detect_s = []
 
 
 def most_reduction(rois: list[Box]) -> float:

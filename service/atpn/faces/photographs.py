@@ -12,6 +12,7 @@ from atpn.faces.looking import Steps, detect, look
 from atpn.faces.pipeline import Job, Pipeline, Timings
 from atpn.faces.second_look import look_twice
 from atpn.geometry import Box, roi_from_detection, roi_from_landmark_box, squared
+from atpn.settings import Settings
 
 BoxKind = Literal["detector", "landmarks", "roi"]
 #: What the network is to see of a given box, by what the box is: a detector's, from the forehead to
@@ -49,26 +50,31 @@ async def look_at(
 ) -> Seen:
     """Decode, find and align. Raises what `Pipeline.do` raises, and InvalidBox."""
     settings, metrics = pipeline.settings, pipeline.metrics
-    most = min(photo.max_faces or settings.max_faces, settings.max_faces)
-    faces = look_twice if settings.second_look else look
+    job = Job(
+        photo.data,
+        lambda width, height: find_faces(photo, width, height, settings),
+        1 if photo.boxes is None else len(photo.boxes),
+        photo.whole,
+    )
+    done = await pipeline.do(job, timeout_s, priority)
+    metrics.faces.labels(route).inc(len(done.value))
+    metrics.looked_at(route, done.image.decode_s, done.image.detect_s)
+    return Seen(done.image, done.value, done.timings)
 
-    def steps(width: int, height: int) -> Steps[list[Face]]:
-        if photo.boxes is None:
-            rois = (yield from detect())[:most]
-        else:
-            check_inside(photo.boxes, width, height)
-            rois = [ROI_OF[photo.boxes_are](box) for box in photo.boxes]
-        return (yield from faces(rois))
 
-    expected = 1 if photo.boxes is None else len(photo.boxes)
-    done = await pipeline.do(Job(photo.data, steps, expected, photo.whole), timeout_s, priority)
+def find_faces(photo: Photograph, width: int, height: int, settings: Settings) -> Steps[list[Face]]:
+    """The faces of a photograph of that size, as its request and the settings want them."""
+    if photo.boxes is None:
+        most = min(photo.max_faces or settings.max_faces, settings.max_faces)
+        rois = (yield from detect())[:most]
+    else:
+        check_inside(photo.boxes, width, height)
+        rois = [ROI_OF[photo.boxes_are](box) for box in photo.boxes]
+    faces = yield from (look_twice(rois) if settings.second_look else look(rois))
     least = photo.min_confidence
     if least is None:
         least = settings.min_confidence if photo.boxes is None else 0.0
-    kept = [face for face in done.value if face.confidence >= least]
-    metrics.faces.labels(route).inc(len(kept))
-    metrics.looked_at(route, done.image.decode_s, done.image.detect_s)
-    return Seen(done.image, kept, done.timings)
+    return [face for face in faces if face.confidence >= least]
 
 
 def check_inside(boxes: list[Box], width: int, height: int) -> None:

@@ -1,0 +1,136 @@
+"""Faces in this process: the same as a service answers, by the same names."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from atpn import Client, FaceAligner
+from atpn.client import Result, ServiceError
+from atpn.geometry import Image
+from atpn.settings import Settings
+from tests import clips
+from tests.server import Server, running
+
+FACE = (178, 63, 268, 176)  # of the astronaut
+
+
+@pytest.fixture(scope="module")
+def aligner() -> FaceAligner:
+    """The shipped models."""
+    return FaceAligner(Settings())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A service with the same settings."""
+    with running() as started:
+        yield started
+
+
+def told(result: Result) -> dict[str, object]:
+    """The answer, without the times."""
+    return {name: value for name, value in result.answer.items() if name != "ms"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"points": 5, "pose": True},
+        {"boxes": [FACE], "boxes_are": "landmarks", "min_confidence": 0.1},
+        {"boxes": []},
+        {"max_faces": 1, "points": 68},
+    ],
+)
+def test_photographs_are_answered_as_by_the_service(
+    options: dict[str, object], aligner: FaceAligner, server: Server, astronaut_jpeg: bytes
+) -> None:
+    with Client(server.url) as client:
+        here = aligner.align(astronaut_jpeg, **options)  # type: ignore[arg-type]
+        there = client.align(astronaut_jpeg, **options)  # type: ignore[arg-type]
+    assert told(here) == told(there)
+    assert here.ms.keys() == there.ms.keys()
+
+
+def test_streams_are_answered_as_by_the_service(aligner: FaceAligner, server: Server) -> None:
+    frames = list(clips.panning(8))
+    with Client(server.url) as client:
+        there = list(client.track(frames))
+    here = list(aligner.track(frames))
+    assert [told(frame) for frame in here] == [told(frame) for frame in there]
+    assert [frame.index for frame in here] == list(range(8))
+
+
+def test_pixels_are_taken_as_they_are(aligner: FaceAligner, astronaut: Image) -> None:
+    (face,) = aligner.align(astronaut).faces
+    (same,) = aligner.align(png(astronaut)).faces
+    assert np.array_equal(face.landmarks, same.landmarks)
+    assert len(aligner.pose(astronaut[..., 0]).faces) == 1  # grey
+
+
+def png(image: Image) -> bytes:
+    """Without loss."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def test_the_methods_take_what_the_clients_take() -> None:
+    for name in ("align", "pose", "batch", "track"):
+        ours = inspect.signature(getattr(FaceAligner, name)).parameters
+        theirs = inspect.signature(getattr(Client, name)).parameters
+        assert list(ours) == [p for p in theirs if p != "realtime"]
+        assert {n: p.default for n, p in ours.items() if n != "boxes_are"} == {
+            n: p.default for n, p in theirs.items() if n not in {"realtime", "boxes_are"}
+        }
+
+
+def test_what_a_service_would_refuse_is_refused_with_its_code(
+    aligner: FaceAligner, astronaut_jpeg: bytes
+) -> None:
+    with pytest.raises(ServiceError) as refused:
+        aligner.align(b"no image")
+    assert (refused.value.code, refused.value.status) == ("invalid_image", 422)
+    with pytest.raises(ServiceError, match="invalid_box"):
+        aligner.align(astronaut_jpeg, boxes=[(600, 600, 700, 700)])
+    first, second = aligner.batch([b"no image", astronaut_jpeg])
+    assert first.error is not None
+    assert first.error.code == "invalid_image"
+    assert len(second.faces) == 1
+
+
+def test_a_bad_frame_is_an_error_of_its_own(aligner: FaceAligner, astronaut_jpeg: bytes) -> None:
+    frames = list(aligner.track([astronaut_jpeg, b"junk", astronaut_jpeg], smoothing=True))
+    assert [frame.state for frame in frames] == ["detected", "error", "tracked"]
+    assert frames[0].faces[0].track_id == frames[2].faces[0].track_id
+    assert frames[2].faces[0].smoothed.shape == (98, 2)
+
+
+def test_threads_may_share_it(aligner: FaceAligner, astronaut_jpeg: bytes) -> None:
+    expected = told(aligner.align(astronaut_jpeg))
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(aligner.align, [astronaut_jpeg] * 12))
+    assert all(told(answer) == expected for answer in answers)
+
+
+def test_it_needs_no_web_framework() -> None:
+    web = ["fastapi", "starlette", "uvicorn"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({web}));"
+        "from atpn import FaceAligner;"
+        "assert len(FaceAligner().align('tests/photos/astronaut.jpg').faces)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
