@@ -32,10 +32,11 @@ def server() -> Iterator[Server]:
         yield started
 
 
-def python_block(name: str) -> str:
-    """The program in a document."""
-    [block] = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
-    return str(block)
+def python_block(name: str, number: int = 1, of: int = 1) -> str:
+    """The program in a document, or one of several."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+    assert len(blocks) == of
+    return str(blocks[number - 1])
 
 
 def ran(code: str, server: Server, *arguments: object) -> str:
@@ -100,9 +101,15 @@ def test_the_readmes_program_prints_the_face(server: Server) -> None:
 
 
 def test_the_clients_program_follows_the_face(server: Server) -> None:
-    first, *frames = ran(python_block("docs/clients.md"), server).splitlines()
+    first, *frames = ran(python_block("docs/clients.md", 1, of=2), server).splitlines()
     assert "(98, 2)" in first
     assert frames[-3:] == ["0 detected [1]", "1 tracked [1]", "2 tracked [1]"]
+
+
+def test_the_program_without_a_service_follows_the_face(server: Server) -> None:
+    first, *frames = ran(python_block("docs/clients.md", 2, of=2), server).splitlines()
+    assert first.startswith("Box(")
+    assert frames == ["0 detected [1]", "1 tracked [1]", "2 tracked [1]"]
 
 
 def test_the_streams_program_follows_the_face(server: Server) -> None:
