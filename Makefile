@@ -6,12 +6,13 @@ DATA ?= ../shared/data
 CLIPS ?= $(wildcard ../shared/video)
 RUN ?= runs/atpn
 PEERS := .venv-race
+MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
 .PHONY: serve test test-long lint format measure race train export evaluate lock rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
 
-test: $(VENV)/.cpu,test,train
+test: $(VENV)/.cpu,test,train $(MODULES)
 	$(BIN)/python -m pytest
 
 test-long: $(VENV)/.cpu,test,train
@@ -29,6 +30,11 @@ lint: $(VENV)/.cpu,test,train,lint,deploy
 format: $(VENV)/.cpu,test,train,lint,deploy
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What the JavaScript client's tests need, where there is npm; they are skipped without.
+clients/js/node_modules/.made: clients/js/package-lock.json
+	cd clients/js && npm ci --no-fund --no-audit && touch node_modules/.made \
+	|| echo 'npm ci failed: tests of the JavaScript client will be skipped'
 
 measure: $(VENV)/.cpu,test
 	$(BIN)/python -m loadtests.measure
@@ -72,4 +78,4 @@ $(VENV)/.%: pyproject.toml .ci/venv
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) clients/js/node_modules build dist .pytest_cache .mypy_cache .ruff_cache

@@ -31,6 +31,7 @@ from playwright.async_api import (
 from atpn.geometry import Image
 from tests import clips
 from tests.films import FIVE, Film, swaying
+from tests.javascript import javascript
 from tests.server import Server, running
 from tests.stores import redis_server
 
@@ -337,6 +338,59 @@ async def test_where_keys_are_set_the_page_asks_for_one_and_uses_it(browser: Bro
             assert KEY not in await page.content()
             await page.locator("#sources").get_by_role("button", name="Webcam").click()
             await state(page, "tracks", "1")
+
+
+async def in_module(page: Page, program: str) -> Any:
+    """What a program gives that uses the client, in a page with a video and a canvas."""
+    await page.evaluate("""() => {
+        const [video, canvas] = [document.createElement("video"), document.createElement("canvas")];
+        [canvas.style.width, canvas.style.height] = ["640px", "480px"];
+        canvas.id = "view";
+        document.body.replaceChildren(canvas, video);
+    }""")
+    served = 'const {names} = await import("/web/atpn/index.js");'.replace("{names}", r"\1")
+    program = re.sub('import ({.*?}) from "atpn";', served, program)
+    return await page.evaluate(f"async () => {{ {program} }}")
+
+
+async def test_the_clients_program_draws_the_face_that_the_webcam_sees(
+    browser: Browser, server: Server, film: Film
+) -> None:
+    program = javascript("In a browser").replace("http://127.0.0.1:8000", server.url)
+    async with visit(browser, server, path="/docs") as page:
+        await in_module(page, program)
+        async with asyncio.timeout(PATIENCE_MS / 1000):
+            while True:
+                mirrored = await picture_of(page)
+                red, green, blue = np.moveaxis(mirrored.astype(int), 2, 0)
+                lines = np.argwhere((red < 90) & (green > 200) & (blue > 180))[:, ::-1]
+                if len(lines) > 200:
+                    break
+                await asyncio.sleep(0.1)
+    true = film.shown(mirrored[:, ::-1]).mean(0)
+    middle = np.median(lines, 0)
+    assert np.linalg.norm([639 - middle[0], middle[1]] - true) < 30
+
+
+@pytest.mark.parametrize("points", [5, 68])
+async def test_fewer_points_are_drawn_as_dots(
+    browser: Browser, server: Server, points: int
+) -> None:
+    async with visit(browser, server, path="/docs") as page:
+        colours = await in_module(
+            page,
+            f"""import {{ drawAnswer }} from "atpn";
+            const landmarks = Array.from({{ length: {points} }}, (_, i) => [100 + 6 * i, 200]);
+            const face = {{ box: [90, 90, 540, 400], confidence: 1, landmarks }};
+            const canvas = document.querySelector("canvas");
+            const picture = new OffscreenCanvas(640, 480);
+            picture.getContext("2d").fillRect(0, 0, 640, 480);
+            drawAnswer(canvas, picture, {{ image: {{ width: 640, height: 480 }}, faces: [face] }});
+            const context = canvas.getContext("2d");
+            return landmarks.map(([x, y]) => [...context.getImageData(x, y, 1, 1).data]);""",
+        )
+    assert len(colours) == points
+    assert np.min(colours) > 200
 
 
 @pytest.mark.long

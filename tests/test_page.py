@@ -4,8 +4,9 @@ import base64
 import hashlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -18,6 +19,7 @@ from atpn.errors import Unauthorized
 from tests.conftest import FakeServiceFactory, Service
 from tests.server import Server, running
 
+ROOT = Path(__file__).resolve().parents[1]
 KEY = "a key with ünusual sigñs?"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 
@@ -128,13 +130,20 @@ def test_all_that_the_files_name_travels_with_them() -> None:
     for name, file in FILES.items():
         if name.endswith(".js") and name not in SWAGGER_UI:
             text = file.read_text()
-            named |= set(re.findall(r'from "\./([^"]+)"', text))
+            below = re.findall(r'from "\./([^"]+)"', text)
+            below += re.findall(r'new URL\("(\w+\.js)", import', text)
+            named |= {str(PurePosixPath(name).parent / found) for found in below}
             named |= set(re.findall(r'fetch\("web/([^"]+)"', text))
-            named |= set(re.findall(r'new URL\("(\w+\.js)"', text))
-    assert "main.js" in named
+    assert {"main.js", "atpn/client.js", "atpn/encoder.js"} <= named
     assert named <= set(FILES)
-    assert set(FILES) == {path.name for path in FOLDER.iterdir()} | set(SWAGGER_UI)
-    assert set(FILES) - named == {"index.html", "docs.html"}
+    assert set(FILES) - named == {"index.html", "docs.html", "atpn/index.js"}
+
+
+def test_the_wheel_brings_the_client_where_the_page_looks_for_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    placed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert placed["clients/js/src"] == "atpn/api/web/atpn"
+    assert FILES["atpn/client.js"] == ROOT / "clients" / "js" / "src" / "client.js"
 
 
 OURS = sorted(name for name in FILES if not name.endswith(".jpg") and name not in SWAGGER_UI)

@@ -126,14 +126,26 @@ def admitted(path: str) -> bool:
     return kept
 
 
-def test_everything_that_is_copied_is_there_and_in_the_build_context() -> None:
-    sources = [
+def copied() -> list[str]:
+    """What the Dockerfile takes from the project's folder."""
+    return [
         source
         for stage in STAGES.values()
         for step in stage.instructions
         if step.word == "COPY" and "from" not in step.flags
         for source in step.body.split()[:-1]
     ]
+
+
+def test_all_that_the_wheel_is_made_of_is_copied() -> None:
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    sources = copied()
+    for part in [*wheel["packages"], *wheel["force-include"]]:
+        assert any(part == source or part.startswith(f"{source}/") for source in sources), part
+
+
+def test_everything_that_is_copied_is_there_and_in_the_build_context() -> None:
+    sources = copied()
     assert {"service", "models", "docker/requirements-cpu.lock"} <= set(sources)
     assert [s for s in sources if not (ROOT / s).exists() or not admitted(s)] == []
 

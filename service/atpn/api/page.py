@@ -77,6 +77,12 @@ def files_of(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
+def client() -> dict[str, Path]:
+    """The JavaScript client, which the page uses; packaged, it lies in the page's folder."""
+    source = Path(__file__).resolve().parents[3] / "clients" / "js" / "src"  # of a checkout
+    return {f"atpn/{name}": path for name, path in files_of(source).items()}
+
+
 def swagger_ui() -> dict[str, Path]:
     """Swagger UI's files, from the package that brings them for use without a network."""
     package = find_spec("fastapi_offline")
@@ -85,7 +91,7 @@ def swagger_ui() -> dict[str, Path]:
     return {name: Path(package.origin).parent / "static" / name for name in SWAGGER_UI}
 
 
-FILES = files_of(FOLDER) | swagger_ui()
+FILES = client() | files_of(FOLDER) | swagger_ui()
 #: What is served without a key.
 PATHS = frozenset(["/", "/docs", *(f"/web/{name}" for name in FILES)])
 

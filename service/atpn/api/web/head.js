@@ -1,7 +1,7 @@
 // The small head: a mask of facets, turned as the service says the head is turned.
 
-import { disc, drawAxis, prepared, turn, turnedAxes } from "./draw.js";
-import { COUNT, FEATURES, NOSE_TIP, PUPILS } from "./landmarks.js";
+import { disc, drawAxis, prepared, turn, turnedAxes } from "./atpn/drawing.js";
+import { COUNT, FEATURES, NOSE_TIP, PUPILS } from "./atpn/landmarks.js";
 import { FACETS, SHAPE } from "./mask.js";
 
 const LIGHT = normalised([-0.45, -0.6, -0.75]);

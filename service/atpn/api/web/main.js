@@ -6,7 +6,7 @@ import { tell } from "./messages.js";
 import { Page } from "./page.js";
 import { openPhoto } from "./photo.js";
 import { explained, wantsKey } from "./service.js";
-import { openVideoStream, openWebcamStream } from "./stream.js";
+import { openVideoStream, openWebcamStream } from "./followed.js";
 
 const page = new Page();
 
@@ -16,7 +16,7 @@ function open(file) {
 
 async function openExample() {
   const answer = await fetch("web/example.jpg").catch(() => null);
-  if (!answer?.ok) return tell(...explained({ code: "gone" }));
+  if (!answer?.ok) return tell(...explained({ code: "connection_failed" }));
   return open(new File([await answer.blob()], "example.jpg", { type: "image/jpeg" }));
 }
 

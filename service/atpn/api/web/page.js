@@ -1,7 +1,7 @@
 // What is shown: an invitation, or the source that is open with its picture and measurements.
 
+import { drawFaces, drawPicture, nameOf } from "./atpn/drawing.js";
 import { $, stage, video } from "./dom.js";
-import { drawFaces, drawPicture, nameOf } from "./draw.js";
 import { STRAIGHT, drawHead } from "./head.js";
 import { Health } from "./health.js";
 import { KeyDialog } from "./key.js";

@@ -2,7 +2,7 @@
 
 import { stage } from "./dom.js";
 import { busy, note, pill, tell } from "./messages.js";
-import { align, explained } from "./service.js";
+import { client, explained } from "./service.js";
 import { Source } from "./source.js";
 
 export async function openPhoto(page, file) {
@@ -19,7 +19,7 @@ async function ask(page, file, picture) {
   busy("Looking for faces…");
   const started = performance.now();
   try {
-    const answer = await align(file);
+    const answer = await client().align(file, { pose: true });
     if (page.source !== photo) return;
     photo.answer = answer;
     photo.size = answer.image;

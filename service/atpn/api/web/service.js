@@ -1,4 +1,6 @@
-// How the page speaks to the service: addresses, the key, photographs, and what its errors mean.
+// How the page speaks to the service: addresses, the key, a client, and what its errors mean.
+
+import { Client } from "./atpn/client.js";
 
 const KEY = "atpn.key";
 const TIMEOUT_MS = 30000;
@@ -7,53 +9,14 @@ const address = (path) => new URL(path, document.baseURI).href;
 
 export const ALIGN = address("align?include=pose");
 export const BASE = address(".").replace(/\/$/, "");
-export const TRACK = address("track").replace(/^http/, "ws");
 
 export const hasKey = () => Boolean(sessionStorage.getItem(KEY));
 export const setKey = (key) => sessionStorage.setItem(KEY, key);
 export const forgetKey = () => sessionStorage.removeItem(KEY);
 
-// A browser can set no headers on a WebSocket: the key is offered as a subprotocol, which the
-// service reads but never selects.
-export function protocols() {
-  const key = sessionStorage.getItem(KEY);
-  return key ? ["atpn.v1.json", `atpn.key.${base64url(key)}`] : ["atpn.v1.json"];
-}
-
-function base64url(text) {
-  const bytes = String.fromCharCode(...new TextEncoder().encode(text));
-  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-}
-
-function keyHeader() {
-  const key = sessionStorage.getItem(KEY);
-  return key ? { Authorization: `Bearer ${key}` } : {};
-}
-
-// What the service said went wrong; `code` is its own, or `gone` where nobody answered.
-export class Failure extends Error {
-  constructor(code, detail) {
-    super(detail);
-    this.code = code;
-  }
-}
-
-async function call(url, options) {
-  const signal = AbortSignal.timeout(TIMEOUT_MS);
-  let answer;
-  try {
-    answer = await fetch(url, { ...options, signal, headers: { ...options.headers, ...keyHeader() } });
-  } catch (error) {
-    throw new Failure("gone", String(error.message));
-  }
-  if (answer.ok) return answer.json();
-  const problem = await answer.json().catch(() => ({}));
-  throw new Failure(problem.code ?? `http_${answer.status}`, problem.detail ?? answer.statusText);
-}
-
-export async function align(file) {
-  const type = file.type || "application/octet-stream";
-  return call(ALIGN, { method: "POST", body: file, headers: { "Content-Type": type } });
+// A client with the key that the page has now.
+export function client() {
+  return new Client(BASE, { key: sessionStorage.getItem(KEY) ?? undefined, timeoutMs: TIMEOUT_MS });
 }
 
 // Who answers, for everyone to read; null where nobody does.
@@ -68,18 +31,17 @@ export async function readiness() {
 
 // Whether the service wants a key that the page does not have.
 export async function wantsKey() {
-  try {
-    await call(address("v2"), {});
-  } catch (error) {
-    return error.code === "unauthorized";
-  }
-  return false;
+  const key = sessionStorage.getItem(KEY);
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const answer = await fetch(address("v2"), { headers }).catch(() => null);
+  return answer?.status === 401;
 }
 
 // What to tell people about a failure: a title, and what they can do.
 export function explained(error) {
   const known = {
-    gone: ["The service does not answer.", "It may have stopped or be starting. Try again in a moment."],
+    connection_failed: ["The service does not answer.", "It may have stopped or be starting. Try again in a moment."],
+    timed_out: ["The service does not answer.", "It may be busy. Try again in a moment."],
     unauthorized: ["The service wants a key.", "The one it was given is missing or wrong."],
     unsupported_media_type: ["The service cannot read this kind of picture.", "JPEG, PNG, WebP and BMP work."],
     invalid_image: ["This is not an image that can be read.", "It may be damaged or cut short."],

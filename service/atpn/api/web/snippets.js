@@ -1,6 +1,6 @@
 // What the page just did, for a terminal, Python and JavaScript; and answers as text to read.
 
-import { ALIGN, BASE, TRACK, hasKey } from "./service.js";
+import { ALIGN, BASE, hasKey } from "./service.js";
 
 const shell = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 const quoted = (text) => JSON.stringify(text);
@@ -44,7 +44,7 @@ function ofStream({ mode, name }) {
   const [imports, made] = client();
   const reader = mode === "webcam" ? "cv2.VideoCapture(0)" : `cv2.VideoCapture(${quoted(name)})`;
   const pace = mode === "webcam" ? ", realtime=True" : "";
-  const offered = hasKey() ? `, \`atpn.key.\${base64url(key)}\`` : "";
+  const options = hasKey() ? ", { key }" : "";
   return {
     curl: `# a stream is a WebSocket (see the other tabs); one frame of it:\n${curl("frame.jpg", "image/jpeg")}`,
     python: `import cv2
@@ -60,18 +60,15 @@ def frames(video):
 
 for frame in ${made}.track(frames(${reader})${pace}):  # resumes by itself
     print(frame.state, [(face.track_id, face.pose.yaw) for face in frame.faces])`,
-    javascript: `let token = "";
+    javascript: `import { Client, VideoFeed, drawAnswer } from "atpn"; // clients/js
 
-function open() {
-  const socket = new WebSocket(\`${TRACK}\${token && "?token=" + token}\`, ["atpn.v1.json"${offered}]);
-  socket.onmessage = ({ data }) => {
-    const message = JSON.parse(data);
-    if (message.type === "session") token = message.token; // resumes on any replica
-    if (message.type === "frame") console.log(message.state, message.faces);
-  };
-  socket.onclose = () => setTimeout(open, 600);
-  return socket; // then, for every frame: socket.send(jpegBlob)
-}`,
+const stream = new Client(${quoted(BASE)}${options}).stream({ // resumes by itself
+  answered({ answer, frame }) {
+    console.log(answer.state, answer.faces.map((face) => [face.track_id, face.pose.yaw]));
+    drawAnswer(document.querySelector("canvas"), frame, answer);
+  },
+});
+new VideoFeed(document.querySelector("video"), stream); // sends what it shows`,
   };
 }
 

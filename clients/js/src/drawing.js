@@ -1,6 +1,6 @@
 // Draws a picture and the faces found in it. Sizes are CSS pixels; canvases follow the screen's density.
 
-import { COUNT, FEATURES, JAW, NOSE_BRIDGE, NOSE_TIP, PUPILS } from "./landmarks.js";
+import { CONTOURS, COUNT, PUPILS, noseTip } from "./landmarks.js";
 
 const LINE = "#40e0d0";
 const POINT = "#ffffff";
@@ -26,8 +26,15 @@ export function prepared(canvas) {
   return { context, width, height };
 }
 
-// The picture as large as the canvas allows, in its middle, mirrored or not.
-export function drawPicture(canvas, picture, size, mirrored) {
+// The picture and the faces of its answer.
+export function drawAnswer(canvas, picture, answer, { mirrored = false, chosen = null } = {}) {
+  const view = drawPicture(canvas, picture, answer.image, mirrored);
+  if (view) drawFaces(view, answer.faces, chosen);
+}
+
+// The picture as large as the canvas allows, in its middle, mirrored or not; `size` is that of the
+// image that the service saw. Returns the view for `drawFaces`, or null while the canvas has no size.
+export function drawPicture(canvas, picture, size, mirrored = false) {
   const { context, width, height } = prepared(canvas);
   if (!width || !height) return null;
   const scale = Math.min(width / size.width, height / size.height);
@@ -46,14 +53,14 @@ export function drawPicture(canvas, picture, size, mirrored) {
 }
 
 // All faces of an answer, on a picture that was drawn; the chosen one stands out.
-export function drawFaces(view, faces, chosen) {
+export function drawFaces(view, faces, chosen = null) {
   for (const face of faces) {
     const points = face.smoothed ?? face.landmarks;
-    const dim = faces.length > 1 && face !== chosen;
+    const dim = chosen && face !== chosen;
     view.context.globalAlpha = dim ? 0.55 : 1;
     if (face.box) drawBox(view, face);
-    if (points?.length === COUNT) drawLandmarks(view, face, points);
-    if (points && face.pose) drawAxes(view, face, points[NOSE_TIP]);
+    if (points) drawLandmarks(view, face, points);
+    if (points && face.pose) drawAxes(view, face, noseTip(points));
     view.context.globalAlpha = 1;
   }
 }
@@ -61,30 +68,40 @@ export function drawFaces(view, faces, chosen) {
 const extent = ({ box }) => Math.max(box[2] - box[0], box[3] - box[1]);
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
+// Lines and pupils where there are all 98 points, else dots alone.
 function drawLandmarks({ context, scale, place }, face, landmarks) {
   const points = landmarks.map(place);
   const size = scale * extent(face);
-  const line = clamp(size / 190, 0.9, 2.4);
-  const path = new Path2D();
-  for (const [first, last, closed] of [JAW, NOSE_BRIDGE, ...FEATURES]) {
-    points.slice(first, last).forEach(([x, y], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
-    if (closed) path.closePath();
-  }
-  context.strokeStyle = UNDER;
-  context.lineWidth = line + 1.6;
-  context.stroke(path);
-  context.strokeStyle = LINE;
-  context.lineWidth = line;
-  context.stroke(path);
+  const whole = points.length === COUNT;
+  if (whole) drawContours(context, points, clamp(size / 190, 0.9, 2.4));
   const radius = clamp(size / 150, 0.8, 2.6);
   context.fillStyle = POINT;
   for (const point of points) disc(context, point, radius);
-  for (const index of PUPILS) {
+  for (const index of whole ? PUPILS : []) {
     context.fillStyle = UNDER;
     disc(context, points[index], 2 * radius + 1.2);
     context.fillStyle = LINE;
     disc(context, points[index], 2 * radius);
   }
+}
+
+function drawContours(context, points, width) {
+  const path = new Path2D();
+  for (const [first, last, closed] of CONTOURS) {
+    points.slice(first, last).forEach(([x, y], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
+    if (closed) path.closePath();
+  }
+  outline(context, path, LINE, width, 1.6);
+}
+
+// A line with a darker one under it, to be seen on any picture.
+function outline(context, path, colour, width, more) {
+  context.strokeStyle = UNDER;
+  context.lineWidth = width + more;
+  context.stroke(path);
+  context.strokeStyle = colour;
+  context.lineWidth = width;
+  context.stroke(path);
 }
 
 export function disc(context, [x, y], radius) {
@@ -117,12 +134,7 @@ export function drawAxis(context, from, to, colour, width) {
   const path = new Path2D();
   path.moveTo(...from);
   path.lineTo(...to);
-  context.strokeStyle = UNDER;
-  context.lineWidth = width + 2;
-  context.stroke(path);
-  context.strokeStyle = colour;
-  context.lineWidth = width;
-  context.stroke(path);
+  outline(context, path, colour, width, 2);
 }
 
 // Corners instead of a frame, and who it is.
@@ -138,12 +150,7 @@ function drawBox({ context, width, place }, face) {
     path.lineTo(x, y);
     path.lineTo(x, y + dy * arm);
   }
-  context.strokeStyle = UNDER;
-  context.lineWidth = 4;
-  context.stroke(path);
-  context.strokeStyle = POINT;
-  context.lineWidth = 1.75;
-  context.stroke(path);
+  outline(context, path, POINT, 1.75, 2.25);
   drawLabel(context, nameOf(face), left, top - 8, width);
 }
 

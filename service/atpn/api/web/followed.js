@@ -1,45 +1,50 @@
 // A webcam or a video file, followed over /track for as long as it is open.
 
+import { VideoFeed } from "./atpn/video.js";
 import { $, stage, video } from "./dom.js";
-import { Copies, Encoder, NotPlayable, closeVideo, everyFrame, openVideo, openWebcam } from "./frames.js";
-import { Link } from "./link.js";
+import { NotPlayable, closeVideo, openVideo, openWebcam } from "./media.js";
 import { busy, note, pill, tell } from "./messages.js";
-import { TRACK, explained } from "./service.js";
+import { client, explained } from "./service.js";
 import { Source } from "./source.js";
 
 const WINDOW_MS = 2000; // of the frame rate
 const TRIPS = 15; // of the median
 const SETTLED_MS = 1000; // a face that is gone this long is lost
 const RESUMED_MS = 1600; // how long the word stays
-const AWAY = { cut: "Connection cut", restart: "The service asks to reconnect", lost: "Connection lost" };
+const AWAY = {
+  cut: "Connection cut",
+  lost: "Connection lost",
+  refused: "The service refused",
+  restart: "The service asks to reconnect",
+};
 
 export async function openWebcamStream(page) {
-  const stream = new Stream(page, "webcam", "webcam", "", $("mirror").checked);
+  const followed = new Followed(page, "webcam", "webcam", "", $("mirror").checked);
   const again = ["Try again", () => openWebcamStream(page)];
-  await open(page, stream, "Waiting for the webcam…", () => openWebcam(video), (error) => [...noWebcam(error), again]);
+  await open(page, followed, "Waiting for the webcam…", () => openWebcam(video), (error) => [...noWebcam(error), again]);
 }
 
 export async function openVideoStream(page, file) {
-  const stream = new Stream(page, "video", file.name, file.type);
-  await open(page, stream, "Opening the video…", () => openVideo(video, file), notPlayable);
+  const followed = new Followed(page, "video", file.name, file.type);
+  await open(page, followed, "Opening the video…", () => openVideo(video, file), notPlayable);
 }
 
-async function open(page, stream, waiting, media, explain) {
-  page.begin(stream);
+async function open(page, followed, waiting, media, explain) {
+  page.begin(followed);
   busy(waiting);
   try {
     const opened = await media();
-    if (page.source !== stream) {
+    if (page.source !== followed) {
       for (const track of opened?.getTracks() ?? []) track.stop();
       return;
     }
   } catch (error) {
-    if (page.source !== stream) return;
+    if (page.source !== followed) return;
     page.close();
     tell(...explain(error));
     return;
   }
-  stream.start();
+  followed.start();
 }
 
 function notPlayable(error) {
@@ -56,16 +61,14 @@ function noWebcam(error) {
   }[error.name] ?? ["The webcam could not be opened.", error.message];
 }
 
-class Stream extends Source {
+class Followed extends Source {
   constructor(page, mode, name, type, mirrored = false) {
     super(mode, name, type, mirrored);
     this._page = page;
-    this._skipped = 0; // frames that the page had no time for
     this._times = []; // of the last answers
     this._seen = new Map(); // track id → when it was last seen
     this._resumedAt = -RESUMED_MS;
     this._resuming = false; // no face was seen since the stream came back
-    this._encoding = false;
   }
 
   get frameRate() {
@@ -74,7 +77,7 @@ class Stream extends Source {
   }
 
   get dropped() {
-    return this._skipped + (this._link?.dropped ?? 0);
+    return (this._stream?.dropped ?? 0) + (this._feed?.skipped ?? 0);
   }
 
   // Follow what the video element shows from now on.
@@ -85,60 +88,41 @@ class Stream extends Source {
         tell("The webcam was unplugged or taken away.");
       };
     }
-    this._copies = new Copies();
-    this._encoder = new Encoder();
-    this._stop = everyFrame(video, () => this._frame());
     busy("Connecting…");
     this._connect();
   }
 
   end() {
-    this._stop?.();
-    this._link?.end();
-    this._encoder?.end();
+    this._feed?.end();
+    this._stream?.end();
     closeVideo(video);
   }
 
   cut() {
-    this._link?.cut();
+    this._stream?.cut();
   }
 
   configure() {
-    this._link?.tell({ type: "config", smoothing: $("smooth").checked });
+    this._stream?.configure({ smoothing: $("smooth").checked });
   }
 
   _connect() {
-    this._link = new Link(TRACK, {
-      open: (session) => this._opened(session),
-      answer: (answer, picture, trip) => this._answered(answer, picture, trip),
-      problem: (error) => tell(...explained(error)),
-      refused: () => this._page.key.refused(() => this._page.source === this && this._connect()),
-      away: (reason, delay) => this._away(reason, delay),
-    });
-  }
-
-  async _frame() {
-    if (!this._link.ready) {
-      const live = this._copies.take(video);
-      this._show(live, { width: live.width, height: live.height }, null);
-    } else if (!this._encoding && this._link.room) {
-      this._encoding = true;
-      try {
-        const picture = this._copies.take(video);
-        this._link.send(await this._encoder.encode(picture), picture);
-      } finally {
-        this._encoding = false;
-      }
-    } else {
-      this._skipped += 1;
-    }
+    const handlers = {
+      opened: (session) => this._opened(session),
+      answered: (result) => this._answered(result),
+      failed: ({ error }) => tell(...explained(error)),
+      away: (why) => this._away(why),
+      ended: (error) => this._refused(error),
+    };
+    this._feed?.end();
+    this._stream = client().stream(handlers, { smoothing: $("smooth").checked });
+    this._feed = new VideoFeed(video, this._stream, { away: (picture) => this._show(picture, picture, null) });
   }
 
   _opened(session) {
     busy(null);
     tell(null);
-    this.configure();
-    const { resumes } = this._link;
+    const { resumes } = this._stream;
     stage.dataset.connection = "open";
     stage.dataset.resumes = resumes;
     $("cut").disabled = false;
@@ -149,24 +133,36 @@ class Stream extends Source {
     this._page.health.check();
   }
 
-  _away(reason, delay) {
+  _away({ reason, delayMs, error }) {
     if (stage.dataset.connection !== "away") {
       note(AWAY[reason]);
       this._page.health.check();
     }
+    if (error) tell(...explained(error));
     stage.dataset.connection = "away";
     $("cut").disabled = true;
-    $("connection").textContent = delay < 50 ? "reconnecting" : `next try in ${(delay / 1000).toFixed(1)} s`;
+    $("connection").textContent = delayMs < 50 ? "reconnecting" : `next try in ${(delayMs / 1000).toFixed(1)} s`;
     this.trips = [];
     this._times = [];
     pill("offline", "reconnecting");
     busy("Reconnecting…");
   }
 
-  _answered(answer, picture, trip) {
+  // For good, with the key that the page has.
+  _refused(error) {
+    const again = () => this._page.source === this && this._connect();
+    busy(null);
+    pill("offline", "refused");
+    $("cut").disabled = true;
+    $("connection").textContent = "refused";
+    if (error.code === "unauthorized") this._page.key.refused(again);
+    else tell(...explained(error), ["Try again", again]);
+  }
+
+  _answered({ answer, frame, tripMs }) {
     const now = performance.now();
     this._times = [...this._times.filter((time) => now - time < WINDOW_MS), now];
-    this.trips = [...this.trips.slice(1 - TRIPS), trip];
+    this.trips = [...this.trips.slice(1 - TRIPS), tripMs];
     if (answer.state === "resumed") this._resumedAt = now;
     const resumed = answer.faces.length && now - this._resumedAt < RESUMED_MS;
     const word = resumed ? "resumed" : answer.state;
@@ -175,7 +171,7 @@ class Stream extends Source {
     stage.dataset.seq = answer.seq;
     stage.dataset.tracks = answer.faces.map((face) => face.track_id).join(" ");
     this._noteFaces(answer.faces, now);
-    this._show(picture, answer.image, answer);
+    this._show(frame, answer.image, answer);
   }
 
   // Who came and who went; a face must be away for a while to be worth a line.

@@ -1,0 +1,134 @@
+// A client of one service: photographs by HTTP, streams by WebSocket.
+
+import { AtpnError } from "./errors.js";
+import { Stream } from "./stream.js";
+
+const SUBPROTOCOL = "atpn.v1.json";
+
+export class Client {
+  #base;
+  #key;
+  #timeoutMs;
+  #WebSocket;
+
+  constructor(url, { key, timeoutMs = 15000, WebSocket = globalThis.WebSocket } = {}) {
+    if (!/^https?:\/\//.test(url)) throw new TypeError(`url: http:// or https:// is expected, not ${url}`);
+    this.#base = url.replace(/\/*$/, "/");
+    this.#key = key;
+    this.#timeoutMs = timeoutMs;
+    this.#WebSocket = WebSocket;
+  }
+
+  // The faces of an encoded image: a Blob, or bytes.
+  async align(image, { points, pose, ...options } = {}) {
+    return this.#post("align", image, { points, include: pose ? "pose" : undefined, ...limits(options) }, options);
+  }
+
+  // The directions of the heads alone.
+  async pose(image, options = {}) {
+    return this.#post("pose", image, limits(options), options);
+  }
+
+  // Every one of the frames, answered in order: {answer, frame, error}. The next is asked for when
+  // the one before was answered; what a broken connection swallowed is sent again.
+  async *track(frames, { patience = 5, ...options } = {}) {
+    let asked = null; // {frame, resolve, reject}
+    let failure = null;
+    const stream = this.stream({
+      answered: ({ answer, frame }) => asked?.resolve({ answer, frame, error: null }),
+      failed: ({ error, frame }) => asked?.resolve({ answer: null, frame, error }),
+      away: () => asked && stream.push(asked.frame),
+      ended: (error) => {
+        failure = error;
+        asked?.reject(error);
+      },
+    }, { ...options, patience });
+    try {
+      for await (const frame of frames) {
+        if (failure) throw failure;
+        const result = await new Promise((resolve, reject) => {
+          asked = { frame, resolve, reject };
+          stream.push(frame);
+        });
+        asked = null;
+        yield result;
+      }
+    } finally {
+      stream.end();
+    }
+  }
+
+  // A live stream: see Stream; what happens is told to `handlers`.
+  stream(handlers, options = {}) {
+    if (!this.#WebSocket) {
+      throw new TypeError(
+        "this runtime has no WebSocket (Node has one from 22): install ws and give its, "
+        + 'import WebSocket from "ws"; new Client(url, { WebSocket })',
+      );
+    }
+    return new Stream((token) => this.#open(token), handlers, options);
+  }
+
+  #open(token) {
+    const url = new URL("track", this.#base.replace(/^http/, "ws"));
+    if (token) url.searchParams.set("token", token);
+    // A browser can set no headers on a WebSocket: the key is offered as a subprotocol, which the
+    // service reads but never selects.
+    const offered = this.#key ? [SUBPROTOCOL, `atpn.key.${base64url(this.#key)}`] : [SUBPROTOCOL];
+    return new this.#WebSocket(url.href, offered);
+  }
+
+  async #post(path, image, query, { boxes, signal }) {
+    const url = new URL(path, this.#base);
+    const asked = { ...query, boxes: boxes && JSON.stringify(boxes) };
+    for (const [name, value] of Object.entries(asked)) {
+      if (value !== undefined) url.searchParams.set(name, value);
+    }
+    const headers = {
+      "Content-Type": image.type || "application/octet-stream",
+      "X-Request-Timeout": String(this.#timeoutMs / 1000),
+    };
+    if (this.#key) headers.Authorization = `Bearer ${this.#key}`;
+    const timeout = AbortSignal.timeout(this.#timeoutMs);
+    const ends = signal ? AbortSignal.any([timeout, signal]) : timeout;
+    return answerOf(url, { method: "POST", body: image, headers, signal: ends });
+  }
+}
+
+async function answerOf(url, request) {
+  let response;
+  let body;
+  try {
+    response = await fetch(url, request);
+    body = await response.text();
+  } catch (cause) {
+    const late = cause.name === "TimeoutError";
+    if (request.signal.aborted && !late) throw cause; // the caller's own signal
+    const code = late ? "timed_out" : "connection_failed";
+    throw new AtpnError(code, cause.cause?.message ?? cause.message, { cause });
+  }
+  const told = parsed(body);
+  if (response.ok && Array.isArray(told?.faces)) return told;
+  const { status } = response;
+  const after = Number.parseFloat(response.headers.get("retry-after") ?? "");
+  const code = told?.code ?? (response.ok ? "bad_answer" : `http_${status}`);
+  const detail = told?.detail ?? (body.slice(0, 200) || "an empty answer");
+  throw new AtpnError(code, detail, { status, retryAfterS: Number.isNaN(after) ? null : after });
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function limits({ maxFaces, minConfidence, boxesAre }) {
+  return { max_faces: maxFaces, min_confidence: minConfidence, boxes_are: boxesAre };
+}
+
+function base64url(text) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(text));
+  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}

@@ -1,0 +1,222 @@
+// One stream over /track that outlives its connections: it comes back with its token and backs off.
+
+import { AtpnError } from "./errors.js";
+
+const PLACES = 2; // one frame in flight and one waiting, as the service keeps them
+const FIRST_DELAY_MS = 600;
+const LONGEST_DELAY_MS = 5000;
+const OPENING_MS = 5000;
+const SILENCE_MS = 15000; // with a frame under way; the service answers or refuses before that
+const RESTART = 1012;
+const ABNORMAL = 1006;
+const CUT = 4000;
+const LATER = ["too_many_streams", "shutting_down", "overloaded", "rate_limited"]; // refused for now
+
+// Frames go in by `push`, of which the newest wins; what happens is told to handlers, all optional:
+// opened(session), answered({answer, frame, tripMs}), failed({error, frame}),
+// away({reason, delayMs, error}), and ended(error), after which nothing more comes.
+export class Stream {
+  dropped = 0; // frames that got no answer: replaced by newer ones, or lost with a connection
+  resumes = 0; // how often the stream came back to its session
+  token = null;
+
+  #connect;
+  #on;
+  #options;
+  #patience;
+  #socket = null;
+  #timer = null;
+  #ready = false;
+  #asleep = false;
+  #ended = false;
+  #tries = 0; // connections since the last answer
+  #refusal = null;
+  #limit = Infinity; // bytes of a frame
+  #waiting = null; // {image, frame}
+  #underWay = []; // {frame, sent}
+
+  // `connect(token)` gives a WebSocket. `patience` connections in a row may fail without an answer.
+  constructor(connect, handlers, { patience = Infinity, ...options } = {}) {
+    this.#connect = connect;
+    this.#on = handlers;
+    this.#patience = patience;
+    this.#options = options;
+    this.#open();
+  }
+
+  // The connection is open and the service has greeted.
+  get ready() {
+    return this.#ready;
+  }
+
+  // A frame that is pushed now is sent at once, or wakes a stream that was closed for idleness:
+  // ask before you encode one.
+  get room() {
+    return this.#asleep || (this.#ready && !this.#waiting && this.#underWay.length < PLACES);
+  }
+
+  // Send an encoded image when there is room; until then it waits, in place of an older one.
+  // `frame` is whatever should come back with the answer.
+  push(image, frame = image) {
+    if (this.#ended) return;
+    if (this.#waiting) this.dropped += 1;
+    this.#waiting = { image, frame };
+    if (this.#asleep) {
+      this.#asleep = false;
+      this.#hangUp();
+      this.#open();
+    } else this.#flush();
+  }
+
+  // Change what is answered from now on: points, pose, maxFaces, minConfidence, smoothing.
+  configure(options) {
+    this.#options = { ...this.#options, ...options };
+    if (this.#ready) this.#sendConfig();
+  }
+
+  // Forget all faces, from the next frame on.
+  reset() {
+    if (this.#ready) this.#socket.send(JSON.stringify({ type: "reset" }));
+  }
+
+  // What a broken cable would do, for people who want to see what happens then.
+  cut() {
+    if (!this.#ended) this.#lost(CUT);
+  }
+
+  end() {
+    this.#ended = true;
+    this.#hangUp();
+  }
+
+  #open() {
+    const socket = this.#connect(this.token);
+    this.#socket = socket;
+    this.#timer = setTimeout(() => this.#lost(ABNORMAL), OPENING_MS);
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#take(data);
+    socket.onclose = ({ code }) => socket === this.#socket && this.#lost(code);
+    socket.onerror = () => {}; // onclose follows
+  }
+
+  #take(data) {
+    let message = {};
+    try {
+      message = JSON.parse(data) ?? {};
+    } catch {
+      this.#fail(new AtpnError("bad_answer", "a message that cannot be read: is this the right address?"));
+    }
+    if (message.type === "session") this.#opened(message);
+    else if (message.type === "frame") this.#answered(message);
+    else if (message.type === "error") this.#failed(message);
+    else if (message.type === "closing") this.#asleep = message.reason === "idle";
+  }
+
+  #opened(session) {
+    clearTimeout(this.#timer);
+    this.token = session.token;
+    this.resumes += session.state === "resumed";
+    this.#limit = session.limits.max_frame_bytes;
+    this.#refusal = null;
+    this.#ready = true;
+    this.#sendConfig();
+    this.#on.opened?.(session);
+    this.#flush();
+  }
+
+  #answered(answer) {
+    const done = this.#shift(answer.dropped);
+    if (done) this.#on.answered?.({ answer, frame: done.frame, tripMs: performance.now() - done.sent });
+    this.#flush();
+  }
+
+  #failed({ code, detail, seq, dropped }) {
+    const error = new AtpnError(code, detail);
+    if (seq !== undefined) {
+      const done = this.#shift(dropped);
+      if (done) this.#on.failed?.({ error, frame: done.frame });
+      this.#flush();
+    } else if (!this.#ready && LATER.includes(code)) this.#refusal = error; // the end follows
+    else this.#fail(error);
+  }
+
+  // The frame that is answered: behind those that the service dropped for newer ones.
+  #shift(dropped) {
+    this.#tries = 0;
+    this.dropped += this.#underWay.splice(0, dropped).length;
+    const done = this.#underWay.shift();
+    this.#watch();
+    return done;
+  }
+
+  #flush() {
+    if (!this.#ready || !this.#waiting || this.#underWay.length >= PLACES) return;
+    const { image, frame } = this.#waiting;
+    const bytes = image.size ?? image.byteLength;
+    this.#waiting = null;
+    if (bytes > this.#limit) { // a message so long would end the connection
+      const error = new AtpnError("too_many_bytes", `a frame of ${bytes} bytes is more than ${this.#limit}`);
+      this.#on.failed?.({ error, frame });
+      return;
+    }
+    this.#underWay.push({ frame, sent: performance.now() });
+    this.#socket.send(image);
+    this.#watch();
+  }
+
+  #sendConfig() {
+    const { points, pose, maxFaces, minConfidence, smoothing } = this.#options;
+    const include = pose === undefined ? undefined : pose ? ["pose"] : [];
+    const config = { points, include, max_faces: maxFaces, min_confidence: minConfidence, smoothing };
+    if (Object.values(config).every((value) => value === undefined)) return;
+    this.#socket.send(JSON.stringify({ type: "config", ...config }));
+  }
+
+  #watch() {
+    clearTimeout(this.#timer);
+    if (this.#underWay.length) this.#timer = setTimeout(() => this.#lost(ABNORMAL), SILENCE_MS);
+  }
+
+  #hangUp() {
+    const socket = this.#socket;
+    clearTimeout(this.#timer);
+    this.#socket = null;
+    this.#ready = false;
+    this.dropped += this.#underWay.length;
+    this.#underWay = [];
+    socket?.close();
+  }
+
+  #lost(code) {
+    const restarts = code === RESTART && this.#ready;
+    const idle = this.#asleep && !this.#waiting && !this.#underWay.length;
+    const error = this.#refusal;
+    this.#hangUp();
+    if (idle) return;
+    this.#asleep = false;
+    if (this.#tries >= this.#patience) {
+      const detail = `no answer over ${this.#tries + 1} connections`;
+      this.#fail(error ?? new AtpnError("connection_failed", detail));
+      return;
+    }
+    // A service that restarts has said so: another one may take over at once.
+    const delayMs = restarts ? 0 : this.#backOff();
+    this.#timer = setTimeout(() => this.#open(), delayMs);
+    this.#on.away?.({ reason: reasonOf(code, error), delayMs, error });
+  }
+
+  #backOff() {
+    const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#tries);
+    this.#tries += 1;
+    return delay * (0.8 + 0.4 * Math.random());
+  }
+
+  #fail(error) {
+    this.end();
+    this.#on.ended?.(error);
+  }
+}
+
+function reasonOf(code, refusal) {
+  if (refusal) return "refused";
+  return { [CUT]: "cut", [RESTART]: "restart" }[code] ?? "lost";
+}

@@ -1,0 +1,279 @@
+// A stream's decisions, with the test as the service and its clock.
+
+import assert from "node:assert/strict";
+import { beforeEach, describe, mock, test } from "node:test";
+
+import { Client } from "atpn";
+import { FakeSocket } from "./fake_socket.js";
+
+const frame = (bytes) => new Uint8Array(bytes);
+const newest = () => FakeSocket.opened.at(-1);
+
+// A stream and what it told, in order.
+function opened(options) {
+  const told = [];
+  const names = ["opened", "answered", "failed", "away", "ended"];
+  const handlers = Object.fromEntries(names.map((name) => [name, (what) => told.push([name, what])]));
+  const stream = new Client("http://faces.example/base", { WebSocket: FakeSocket, key: "ü?~" }).stream(handlers, options);
+  return { stream, told, of: (name) => told.filter(([kind]) => kind === name).map(([, what]) => what) };
+}
+
+beforeEach(() => {
+  FakeSocket.opened = [];
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout"] });
+});
+
+describe("A stream", () => {
+  test("offers its key as a subprotocol that is URL-safe", () => {
+    opened();
+    assert.equal(newest().url.href, "ws://faces.example/base/track");
+    assert.deepEqual(newest().protocols, ["atpn.v1.json", "atpn.key.w7w_fg"]);
+  });
+
+  test("sends what it is configured to ask, then the frame that waited", () => {
+    const { stream } = opened({ pose: false, maxFaces: 2 });
+    stream.push(frame(3));
+    assert.deepEqual(newest().sent, []);
+    newest().greets();
+    assert.deepEqual(newest().sent, [{ type: "config", include: [], max_faces: 2 }, frame(3)]);
+    stream.configure({ smoothing: true });
+    assert.deepEqual(newest().sent.at(-1), { type: "config", include: [], max_faces: 2, smoothing: true });
+  });
+
+  test("keeps two frames under way, and of those that wait the newest", () => {
+    const { stream, of } = opened();
+    newest().greets();
+    for (let size = 1; size <= 5; size += 1) stream.push(frame(size), `frame ${size}`);
+    assert.deepEqual(newest().sent.map(({ length }) => length), [1, 2]);
+    assert.equal(stream.room, false);
+    newest().answers(1);
+    assert.deepEqual(newest().sent.map(({ length }) => length), [1, 2, 5]);
+    newest().answers(2);
+    newest().answers(3);
+    assert.deepEqual(of("answered").map((result) => result.frame), ["frame 1", "frame 2", "frame 5"]);
+    assert.equal(stream.dropped, 2);
+    assert.equal(stream.room, true);
+  });
+
+  test("knows which frame is answered when the service dropped one", () => {
+    const { stream, of } = opened();
+    newest().greets();
+    stream.push(frame(1), "first");
+    stream.push(frame(2), "second");
+    newest().answers(2, 1);
+    assert.deepEqual(of("answered").map((result) => result.frame), ["second"]);
+    assert.equal(stream.dropped, 1);
+  });
+
+  test("tells the error of one frame and goes on", () => {
+    const { stream, of } = opened();
+    newest().greets();
+    stream.push(frame(1), "bad");
+    newest().says({ type: "error", code: "invalid_image", detail: "no image", seq: 1, dropped: 0 });
+    assert.deepEqual(of("failed").map(({ error, frame: which }) => [error.code, which]), [["invalid_image", "bad"]]);
+    stream.push(frame(2));
+    assert.equal(newest().sent.length, 2);
+  });
+
+  test("does not send a frame that would end the connection by its size", () => {
+    const { stream, of } = opened();
+    newest().greets();
+    stream.push(frame(1001));
+    assert.deepEqual(newest().sent, []);
+    assert.equal(of("failed")[0].error.code, "too_many_bytes");
+  });
+
+  test("comes back with its token, and counts what the connection swallowed", () => {
+    const { stream, of } = opened({ points: 5 });
+    newest().greets();
+    stream.push(frame(1));
+    newest().breaks();
+    assert.equal(of("away")[0].reason, "lost");
+    assert.equal(stream.ready, false);
+    assert.equal(stream.dropped, 1);
+    mock.timers.tick(800);
+    assert.equal(newest().url.searchParams.get("token"), "a+b");
+    newest().greets({ state: "resumed" });
+    assert.deepEqual(newest().sent, [{ type: "config", points: 5 }]);
+    assert.equal(stream.resumes, 1);
+  });
+
+  test("waits longer each time until a frame is answered", () => {
+    const { stream, of } = opened();
+    for (let time = 0; time < 6; time += 1) {
+      newest().greets();
+      newest().breaks();
+      mock.timers.tick(6001);
+    }
+    const delays = of("away").map(({ delayMs }) => delayMs);
+    [600, 1200, 2400, 4800, 5000, 5000].forEach((ms, i) => assert.ok(Math.abs(delays[i] / ms - 1) <= 0.2, `${delays}`));
+    newest().greets();
+    stream.push(frame(1));
+    newest().answers(1);
+    newest().breaks();
+    assert.ok(of("away").at(-1).delayMs <= 720);
+  });
+
+  test("goes to another replica at once when the service restarts", () => {
+    const { of } = opened();
+    newest().greets();
+    newest().says({ type: "closing", reason: "shutting_down", token: "a+b" });
+    newest().breaks(1012);
+    const [{ reason, delayMs }] = of("away");
+    assert.deepEqual([reason, delayMs], ["restart", 0]);
+  });
+
+  test("takes silence with a frame under way for a broken connection", () => {
+    const { stream, of } = opened();
+    newest().greets();
+    mock.timers.tick(60000);
+    assert.equal(of("away").length, 0);
+    stream.push(frame(1));
+    mock.timers.tick(15000);
+    assert.equal(of("away").length, 1);
+    assert.ok(FakeSocket.opened[0].closed);
+  });
+
+  test("gives up a connection that does not open", () => {
+    const { of } = opened();
+    mock.timers.tick(5000);
+    assert.equal(of("away")[0].reason, "lost");
+  });
+
+  test("that was closed for idleness sleeps until the next frame", () => {
+    const { stream, of } = opened();
+    newest().greets();
+    newest().says({ type: "closing", reason: "idle", token: "a+b" });
+    newest().breaks(1001);
+    mock.timers.tick(60000);
+    assert.equal(FakeSocket.opened.length, 1);
+    assert.equal(of("away").length, 0);
+    assert.ok(stream.room);
+    stream.push(frame(1));
+    newest().greets({ state: "resumed" });
+    assert.equal(FakeSocket.opened.length, 2);
+    assert.deepEqual(newest().sent, [frame(1)]);
+  });
+
+  test("that is refused for now tries again and says why", () => {
+    const { of } = opened();
+    newest().says({ type: "error", code: "too_many_streams", detail: "full" });
+    newest().breaks(1013);
+    assert.equal(of("away")[0].reason, "refused");
+    assert.equal(of("away")[0].error.code, "too_many_streams");
+    mock.timers.tick(800);
+    assert.equal(FakeSocket.opened.length, 2);
+  });
+
+  for (const code of ["unauthorized", "forbidden_origin"]) {
+    test(`that is refused as ${code} is over`, () => {
+      const { stream, of } = opened();
+      newest().says({ type: "error", code, detail: "no" });
+      newest().breaks(1008);
+      mock.timers.tick(60000);
+      assert.deepEqual(of("ended").map((error) => error.code), [code]);
+      stream.push(frame(1));
+      assert.equal(FakeSocket.opened.length, 1);
+    });
+  }
+
+  test("ends when what it asked for is wrong, or nobody there speaks its language", () => {
+    const wrong = opened({ points: 7 });
+    newest().greets();
+    newest().says({ type: "error", code: "invalid_request", detail: "points" });
+    assert.equal(wrong.of("ended")[0].code, "invalid_request");
+    const elsewhere = opened();
+    newest().says("hello");
+    assert.equal(elsewhere.of("ended")[0].code, "bad_answer");
+  });
+
+  test("ends when its patience does", () => {
+    const { of } = opened({ patience: 2 });
+    for (let time = 0; time < 3; time += 1) {
+      newest().breaks();
+      mock.timers.tick(6001);
+    }
+    assert.equal(of("away").length, 2);
+    assert.equal(of("ended")[0].code, "connection_failed");
+  });
+
+  test("that was ended says nothing more", () => {
+    const { stream, told } = opened();
+    const socket = newest();
+    socket.greets();
+    stream.push(frame(1));
+    stream.end();
+    assert.ok(socket.closed);
+    const before = told.length;
+    socket.answers(1);
+    socket.breaks();
+    stream.cut();
+    mock.timers.tick(60000);
+    assert.equal(told.length, before);
+    assert.equal(FakeSocket.opened.length, 1);
+  });
+});
+
+describe("track", () => {
+  const told = new Client("http://faces.example", { WebSocket: FakeSocket });
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+  test("sends again what a broken connection swallowed, and asks for no frame before", async () => {
+    let pulled = 0;
+    function* frames() {
+      for (const size of [1, 2]) {
+        pulled += 1;
+        yield frame(size);
+      }
+    }
+    const results = told.track(frames());
+    const first = results.next();
+    await turn();
+    newest().greets();
+    newest().breaks();
+    mock.timers.tick(800);
+    newest().greets({ state: "resumed" });
+    assert.deepEqual(newest().sent, [frame(1)]);
+    newest().answers(1);
+    assert.deepEqual((await first).value.frame, frame(1));
+    assert.equal(pulled, 1);
+    const second = results.next();
+    await turn();
+    newest().says({ type: "error", code: "invalid_image", detail: "no image", seq: 2, dropped: 0 });
+    assert.equal((await second).value.error.code, "invalid_image");
+    assert.equal((await results.next()).done, true);
+    assert.ok(newest().closed);
+  });
+
+  test("throws where the stream is refused, and when its patience ends", async () => {
+    const refused = told.track([frame(1)]).next();
+    await turn();
+    newest().says({ type: "error", code: "unauthorized", detail: "no" });
+    await assert.rejects(refused, { name: "AtpnError", code: "unauthorized" });
+    const lost = told.track([frame(1)], { patience: 0 }).next();
+    await turn();
+    newest().breaks();
+    await assert.rejects(lost, { code: "connection_failed" });
+  });
+
+  test("ends its stream when the caller breaks off", async () => {
+    const results = told.track([frame(1), frame(2)]);
+    const first = results.next();
+    await turn();
+    newest().greets();
+    newest().answers(1);
+    await first;
+    await results.return();
+    assert.ok(newest().closed);
+  });
+});
+
+test("A runtime without WebSocket is told what to do", () => {
+  const bare = new Client("http://faces.example", { WebSocket: null });
+  assert.throws(() => bare.stream({}), /install ws/);
+});
+
+test("An address must be one of HTTP", () => {
+  assert.throws(() => new Client("ws://faces.example"), /http/);
+});
