@@ -1,11 +1,9 @@
-"""Where a command's work is done: by a running service, or here with the service's own parts."""
+"""Where a command's work is done: by a running service, or here."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-from typing_extensions import override
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from atpn.client import Client, Frame, Result
 from atpn.client.pictures import Picture
@@ -16,70 +14,19 @@ from atpn.extras import needs
 if TYPE_CHECKING:
     from atpn.face_aligner import FaceAligner
 
-
-class Backend(Protocol):
-    """Finds and follows faces; `align` may be called by several threads at once."""
-
-    @property
-    def parallel(self) -> int:
-        """Images that are worth having in work at once."""
-
-    def align(self, data: bytes, wanted: Wanted) -> Result:
-        """The faces of an encoded image; raises ClientError."""
-
-    def track(self, frames: Iterable[Picture], follow: Follow, realtime: bool) -> Iterator[Frame]:
-        """The faces of each frame, in order; raises ClientError."""
-
-
-class Remote(Backend):
-    """A running service."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    @property
-    @override
-    def parallel(self) -> int:
-        return 4
-
-    @override
-    def align(self, data: bytes, wanted: Wanted) -> Result:
-        return self._client.align(
-            data,
-            points=wanted.points,
-            pose=wanted.pose,
-            max_faces=wanted.max_faces,
-            min_confidence=wanted.min_confidence,
-        )
-
-    @override
-    def track(self, frames: Iterable[Picture], follow: Follow, realtime: bool) -> Iterator[Frame]:
-        return self._client.track(
-            frames,
-            points=follow.points,
-            pose=follow.pose,
-            max_faces=follow.max_faces,
-            min_confidence=follow.min_confidence,
-            smoothing=follow.smoothing,
-            realtime=realtime,
-        )
+REQUESTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class Local(Backend):
-    """The models in this process."""
+class Backend:
+    """Finds and follows faces; `align` may be called by several threads at once."""
 
-    aligner: "FaceAligner"
-    threads: int
+    faces: "Client | FaceAligner"
+    parallel: int  # images that are worth having in work at once
 
-    @property
-    @override
-    def parallel(self) -> int:
-        return self.threads
-
-    @override
     def align(self, data: bytes, wanted: Wanted) -> Result:
-        return self.aligner.align(
+        """The faces of an encoded image; raises ClientError."""
+        return self.faces.align(
             data,
             points=wanted.points,
             pose=wanted.pose,
@@ -87,21 +34,11 @@ class Local(Backend):
             min_confidence=wanted.min_confidence,
         )
 
-    @override
-    def track(
-        self,
-        frames: Iterable[Picture],
-        follow: Follow,
-        realtime: bool,
-    ) -> Iterator[Frame]:
-        return self.aligner.track(
-            frames,
-            points=follow.points,
-            pose=follow.pose,
-            max_faces=follow.max_faces,
-            min_confidence=follow.min_confidence,
-            smoothing=follow.smoothing,
-        )
+    def track(self, frames: Iterable[Picture], follow: Follow, realtime: bool) -> Iterator[Frame]:
+        """The faces of each frame, in order; raises ClientError."""
+        if isinstance(self.faces, Client):
+            return self.faces.track(frames, **asdict(follow), realtime=realtime)
+        return self.faces.track(frames, **asdict(follow))  # frames wait for no network here
 
 
 @contextmanager
@@ -114,11 +51,11 @@ def local() -> Iterator[Backend]:
         from atpn.face_aligner import FaceAligner  # noqa: PLC0415
 
     aligner = FaceAligner()
-    yield Local(aligner, aligner.settings.threads or available_cores())
+    yield Backend(aligner, aligner.settings.threads or available_cores())
 
 
 @contextmanager
 def remote(url: str, key: str | None, timeout_s: float) -> Iterator[Backend]:
     """A running service; ValueError for an address that is none."""
     with Client(url, key=key, timeout_s=timeout_s) as client:
-        yield Remote(client)
+        yield Backend(client, REQUESTS_AT_ONCE)
