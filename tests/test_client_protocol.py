@@ -7,7 +7,7 @@ import msgpack
 import pytest
 
 from atpn.client.errors import ConnectionFailed, ServiceError
-from atpn.client.protocol import Follow, Loss, Stream
+from atpn.client.protocol import Follow, Loss, StreamProtocol
 from atpn.client.requests import backoff_s
 
 BROKEN = Loss("the connection broke")
@@ -25,22 +25,22 @@ def answer(seq: int, dropped: int = 0) -> str:
     return told("frame", seq=seq, state="tracked", dropped=dropped, faces=[])
 
 
-def opened(**options: Any) -> Stream:
+def opened(**options: Any) -> StreamProtocol:
     """A stream that was greeted and has sent its config."""
-    stream = Stream(Follow(), backoff=lambda attempt: 10.0**attempt, **options)
+    stream = StreamProtocol(Follow(), backoff=lambda attempt: 10.0**attempt, **options)
     stream.connected()
     stream.received(hello())
     assert [json.loads(m)["type"] for m in stream.outgoing()] == ["config"]
     return stream
 
 
-def put(stream: Stream, *frames: bytes) -> None:
+def put(stream: StreamProtocol, *frames: bytes) -> None:
     for frame in frames:
         stream.put(frame, frame)
 
 
 def test_nothing_is_sent_before_the_service_greets() -> None:
-    stream = Stream(Follow())
+    stream = StreamProtocol(Follow())
     stream.connected()
     put(stream, b"one")
     assert stream.outgoing() == []
@@ -124,11 +124,11 @@ def test_in_real_time_frames_in_flight_are_given_up_at_a_loss_and_counted() -> N
 
 
 def test_without_a_token_the_plain_address_is_taken() -> None:
-    assert Stream(Follow()).url("http://host:1") == "ws://host:1/track"
+    assert StreamProtocol(Follow()).url("http://host:1") == "ws://host:1/track"
 
 
 def test_a_token_is_quoted_for_the_address() -> None:
-    stream = Stream(Follow())
+    stream = StreamProtocol(Follow())
     stream.connected()
     stream.received(hello("a&b/ü"))
     assert stream.url("http://h").endswith("?token=a%26b%2F%C3%BC")
@@ -163,7 +163,7 @@ def test_back_off_doubles_to_a_ceiling_and_is_spread() -> None:
 
 def test_where_nothing_listens_from_the_start_there_is_no_second_try() -> None:
     with pytest.raises(ConnectionFailed, match="refused"):
-        Stream(Follow()).lost(Loss("refused", unreachable=True))
+        StreamProtocol(Follow()).lost(Loss("refused", unreachable=True))
 
 
 def test_a_service_that_is_gone_for_a_while_is_waited_for() -> None:
@@ -174,17 +174,17 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for() -> None:
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_handshake_that_is_refused_for_good_is_an_error_with_its_status(status: int) -> None:
     with pytest.raises(ServiceError) as refused:
-        Stream(Follow()).lost(Loss("no", status=status))
+        StreamProtocol(Follow()).lost(Loss("no", status=status))
     assert refused.value.status == status
 
 
 @pytest.mark.parametrize("status", [429, 502, 503])
 def test_a_handshake_that_is_refused_for_now_is_tried_again(status: int) -> None:
-    assert Stream(Follow()).lost(Loss("no", status=status)) > 0
+    assert StreamProtocol(Follow()).lost(Loss("no", status=status)) > 0
 
 
 def test_a_wrong_key_is_an_error_at_once() -> None:
-    stream = Stream(Follow())
+    stream = StreamProtocol(Follow())
     stream.connected()
     with pytest.raises(ServiceError, match="unauthorized: no key"):
         stream.received(told("error", code="unauthorized", detail="no key"))
@@ -192,7 +192,7 @@ def test_a_wrong_key_is_an_error_at_once() -> None:
 
 @pytest.mark.parametrize("code", ["too_many_streams", "rate_limited", "shutting_down"])
 def test_a_full_service_is_tried_again_and_named_when_patience_ends(code: str) -> None:
-    stream = Stream(Follow(), patience=1)
+    stream = StreamProtocol(Follow(), patience=1)
     full = told("error", code=code, detail="8 streams are open")
     stream.connected()
     stream.received(full)

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from atpn.client.connection import ENDS, loss_of, options
 from atpn.client.errors import ClientError
 from atpn.client.pictures import Picture, encoded
-from atpn.client.protocol import Follow, Stream
+from atpn.client.protocol import Follow, StreamProtocol
 from atpn.client.requests import (
     Boxes,
     Endpoint,
@@ -124,7 +124,7 @@ class AsyncClient:
         realtime: bool = False,
     ) -> AsyncIterator[Frame]:
         """See `Client.track`; frames of a plain iterable are taken in a thread."""
-        stream = Stream(
+        stream = StreamProtocol(
             Follow(points, pose, max_faces, min_confidence, smoothing), realtime=realtime
         )
         async with Line(self.endpoint, stream) as line:
@@ -160,9 +160,9 @@ class AsyncClient:
 
 
 class Line:
-    """Moves the messages of one `Stream` over one connection after another."""
+    """Moves the messages of one `StreamProtocol` over one connection after another."""
 
-    def __init__(self, endpoint: Endpoint, stream: Stream) -> None:
+    def __init__(self, endpoint: Endpoint, stream: StreamProtocol) -> None:
         self._endpoint = endpoint
         self._stream = stream
         self._open = AsyncExitStack()

@@ -64,7 +64,7 @@ class Loss:
     unreachable: bool = False  # nothing listens there
 
 
-class Stream:
+class StreamProtocol:
     """One stream of frames over as many connections as it takes.
 
     ``patience`` connections in a row may fail without an answer to a frame; ``backoff`` gives

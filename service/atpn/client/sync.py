@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from atpn.client.connection import ENDS, loss_of, options
 from atpn.client.errors import ClientError
 from atpn.client.pictures import Picture, encoded
-from atpn.client.protocol import Follow, Stream
+from atpn.client.protocol import Follow, StreamProtocol
 from atpn.client.requests import (
     Boxes,
     Endpoint,
@@ -146,7 +146,7 @@ class Client:
         frames are taken as fast as they come (by a thread of its own) and the newest wins;
         results say how many were ``dropped``. A refused frame is a result with ``error``.
         """
-        stream = Stream(
+        stream = StreamProtocol(
             Follow(points, pose, max_faces, min_confidence, smoothing), realtime=realtime
         )
         with Line(self.endpoint, stream) as line:
@@ -175,9 +175,9 @@ class Client:
 
 
 class Line:
-    """Moves the messages of one `Stream` over one connection after another."""
+    """Moves the messages of one `StreamProtocol` over one connection after another."""
 
-    def __init__(self, endpoint: Endpoint, stream: Stream) -> None:
+    def __init__(self, endpoint: Endpoint, stream: StreamProtocol) -> None:
         self._endpoint = endpoint
         self._stream = stream
         self._open = ExitStack()
