@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [
-    *(README, ROOT / "CHANGELOG.md", *PAGES),
+    *(README, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *PAGES),
     *sorted(p for folder in ("k8s", "loadtests", "tests") for p in (ROOT / folder).rglob("*.md")),
     ROOT / "models" / "README.md",
 ]
