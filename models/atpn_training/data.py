@@ -50,6 +50,7 @@ class Faces:
     hand68: Array  # (N, 68, 2), NaN where absent
     mesh: Array  # (N, 3) yaw, pitch, roll in radians by the face mesh, NaN where absent
     euler: Array  # (N, 3) target yaw, pitch, roll: the mesh's, calibrated
+    looked: Array  # (N, 2) where Pointing'04's people were told to look: yaw, pitch; else NaN
     spread: Array  # (N,) disagreement of the teacher's passes / rectangle side
     face_px: Array  # (N,) side of the landmark rectangle in the original photograph
     weight: Array  # (N,) sampling weight
@@ -222,6 +223,7 @@ def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
     for known in np.flatnonzero(np.isfinite(rotation).all((1, 2))):
         mesh[known] = euler_from_rotation(rotation[known].astype(np.float64))
     looked = np.radians([[_number(row["pan"]), _number(row["tilt"])] for row in picked])
+    looked = looked.astype(np.float32)
     points, usable = _targets(teacher, hand68, hand98, source)
     weight = np.array([SOURCE_WEIGHT.get(s, 1.0) for s in source], np.float32)
     return Faces(
@@ -230,7 +232,8 @@ def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
         teacher=teacher,
         hand68=hand68,
         mesh=mesh,
-        euler=calibrated(mesh, looked.astype(np.float32)),
+        euler=calibrated(mesh, looked),
+        looked=looked,
         spread=np.array([float(row["spread"]) for row in picked], np.float32),
         face_px=np.array([float(row["face_px"]) for row in picked], np.float32),
         weight=weight * usable,

@@ -6,13 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atpn.landmarks import LEFT_EYE_OUTER, LEFT_PUPIL, RIGHT_EYE_OUTER, RIGHT_PUPIL, to_68
+from atpn.landmarks import (
+    EXACT_68,
+    LEFT_EYE_OUTER,
+    LEFT_PUPIL,
+    RIGHT_EYE_OUTER,
+    RIGHT_PUPIL,
+    to_68,
+)
 from atpn_training.data import Array
-from atpn_training.validate import INNER_68, average_precision
 
 Values = NDArray[np.float64]
 Figures = dict[str, Any]
 
+INNER_68 = np.array([i for i, _ in EXACT_68 if i >= 17])  # mapped points without the contour
 FAILURE = 0.1  # NME above which a face has failed (section 4.2)
 POSE_FAILURE = 10.0  # degrees, mean of the angles
 THRESHOLD = 0.7  # confidence at which a face is tracked on (section 3.4)
@@ -168,6 +175,14 @@ def confidence_figures(scores: Scores) -> Figures:
         "recall_percent": rounded(100 * (scores.faces >= THRESHOLD).mean()),
         "false_positive_percent": rounded(100 * (scores.negatives >= THRESHOLD).mean()),
     }
+
+
+def average_precision(scores: Values, positive: NDArray[np.bool_]) -> float:
+    """Area under the precision-recall curve (mean precision at each positive)."""
+    order = np.argsort(-scores, kind="stable")
+    hits = positive[order]
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float(precision[hits].mean())
 
 
 def precision_recall(scores: Scores) -> tuple[Values, Values]:

@@ -5,15 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from atpn.geometry import Box, crop, image_to_crop, roi_from_landmarks
-from atpn.landmarks import EXACT_68, to_68
 from atpn_training.batches import Sampler, stack
 from atpn_training.data import Array, Faces, Images, Scene, load_faces
+from atpn_training.measures import average_precision, errors_98, errors_inner
 from atpn_training.net import ATPN
-
-INNER_68 = np.array([i for i, _ in EXACT_68 if i >= 17])  # mapped points without the contour
 
 
 @dataclass(frozen=True)
@@ -31,32 +28,6 @@ class Report:
 
     def __str__(self) -> str:
         return ", ".join(f"{k} {v:.3f}" for k, v in asdict(self).items() if not np.isnan(v))
-
-
-def nme(predicted: Array, target: Array, outer: tuple[int, int]) -> NDArray[np.float64]:
-    """Mean point-to-point distance / distance of the two ``outer`` points, per face (N,)."""
-    distance = np.linalg.norm(predicted - target, axis=-1).mean(-1)
-    return np.asarray(distance / np.linalg.norm(target[:, outer[0]] - target[:, outer[1]], axis=-1))
-
-
-def nme_98(predicted: Array, target: Array) -> NDArray[np.float64]:
-    """Inter-ocular NME of (N, 98, 2) points, per face."""
-    return nme(predicted, target, (60, 72))
-
-
-def nme_mapped_68(predicted: Array, hand: Array) -> NDArray[np.float64]:
-    """Inter-ocular NME over the mapped points 17-67 of (N, 98, 2) against (N, 68, 2)."""
-    own = to_68(predicted)[:, INNER_68]
-    scale = np.linalg.norm(hand[:, 36] - hand[:, 45], axis=-1)
-    return np.asarray(np.linalg.norm(own - hand[:, INNER_68], axis=-1).mean(-1) / scale)
-
-
-def average_precision(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Area under the precision-recall curve (mean precision at each positive)."""
-    order = np.argsort(-scores, kind="stable")
-    hits = positive[order]
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    return float(precision[hits].mean())
 
 
 @dataclass(frozen=True)
@@ -93,8 +64,8 @@ class Validation:
         )
         lfpw = self.faces.source == "lfpw"
         return Report(
-            nme_teacher=100 * float(nme_98(found, teacher).mean()),
-            nme_lfpw=100 * float(nme_mapped_68(found[lfpw], hand[lfpw]).mean()),
+            nme_teacher=100 * float(errors_98(found, teacher).interocular.mean()),
+            nme_lfpw=100 * float(errors_inner(found[lfpw], hand[lfpw]).interocular.mean()),
         )
 
     def pose(self, net: ATPN) -> Report:
