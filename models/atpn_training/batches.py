@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,7 +23,8 @@ NEGATIVE_IOU = 0.3  # a negative overlaps every face less than this (section 4.1
 #: For each positive. The paper draws ten; fewer make the threshold of 0.7 kinder to faces that
 #: are hard to see, and show more faces in the same time.
 NEGATIVES = 3
-PROFILE_SHARE = 0.25  # of the pose stage's samples are heads turned on by `profiles`
+#: Of the samples of the pose and of the alignment stage are heads turned on by `profiles`.
+POSED_PROFILES, ALIGNED_PROFILES = 0.25, 0.12
 FACE_PX = 60  # a positive is wider than this in its photograph (section 4.1)
 
 
@@ -33,7 +35,7 @@ class Sampler:
     faces: Faces
     backgrounds: list[Image]
     scenes: list[Scene] = field(default_factory=list)
-    profiles: Faces | None = None  # synthesised, for the pose stage alone
+    profiles: Faces | None = None  # synthesised
 
     def __post_init__(self) -> None:
         self._p = self.faces.weight / self.faces.weight.sum()
@@ -46,24 +48,29 @@ class Sampler:
 
     def aligned(self, rng: Generator, size: int) -> Batch:
         """Stage 1: image, points, weight (down where the teacher's passes disagree)."""
-        rows = rng.choice(len(self.faces), size, p=self._p)
-        samples = [self._sample(rng, i, self.faces) for i in rows]
-        weight = 1 / (1 + (self.faces.spread[rows] / 0.02) ** 2)
+        turned = self._turned(rng, size, ALIGNED_PROFILES)
+        rows = rng.choice(len(self.faces), size - len(turned), p=self._p)
+        pairs = [(self.faces, i) for i in rows] + [(self.profiles, i) for i in turned]
+        samples = [self._sample(rng, i, faces) for faces, i in pairs]
+        doubt = np.array([faces.doubt[i] for faces, i in pairs], np.float32)
         return {
             "image": stack([s.image for s in samples]),
             "points": torch.from_numpy(np.stack([s.points for s in samples])),
-            "weight": torch.from_numpy(weight.astype(np.float32)),
+            "weight": torch.from_numpy(1 / (1 + (doubt / 0.02) ** 2)),
         }
+
+    def _turned(self, rng: Generator, size: int, share: float) -> NDArray[np.int64]:
+        """Rows of the profiles that make up about a share of a batch; none without profiles."""
+        made = len(self.profiles) if self.profiles is not None else 0
+        return rng.integers(made, size=rng.binomial(size, share)) if made else np.empty(0, int)
 
     def posed(self, rng: Generator, size: int) -> Batch:
         """Stage 3: image and euler (yaw, pitch, roll in radians)."""
-        made = self.profiles
-        turned = int(rng.binomial(size, PROFILE_SHARE)) if made is not None and len(made) else 0
+        turned = self._turned(rng, size, POSED_PROFILES)
         p = self._p[self._with_pose] / self._p[self._with_pose].sum()
-        rows = rng.choice(self._with_pose, size - turned, p=p)
-        samples = [self._sample(rng, i, self.faces) for i in rows]
-        if made is not None and turned:
-            samples += [self._sample(rng, i, made) for i in rng.integers(len(made), size=turned)]
+        rows = rng.choice(self._with_pose, size - len(turned), p=p)
+        pairs = [(self.faces, i) for i in rows] + [(self.profiles, i) for i in turned]
+        samples = [self._sample(rng, i, faces) for faces, i in pairs]
         return {
             "image": stack([s.image for s in samples]),
             "euler": torch.from_numpy(np.stack([s.euler for s in samples])),

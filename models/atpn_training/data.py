@@ -52,6 +52,7 @@ class Faces:
     euler: Array  # (N, 3) target yaw, pitch, roll: the mesh's, calibrated
     looked: Array  # (N, 2) where Pointing'04's people were told to look: yaw, pitch; else NaN
     spread: Array  # (N,) disagreement of the teacher's passes / rectangle side
+    doubt: Array  # (N,) of the target landmarks / rectangle side: the spread, or see `agreed`
     face_px: Array  # (N,) side of the landmark rectangle in the original photograph
     weight: Array  # (N,) sampling weight
     source: NDArray[np.str_]  # (N,)
@@ -140,6 +141,26 @@ def _hand_targets(teacher: Array, hand68: Array) -> tuple[Array, NDArray[np.bool
     return frame.back(targets), distance <= BOTH_LOST
 
 
+#: No passes are nearer to the truth than this share of the face's side, however much they agree.
+FLOOR = 0.008
+
+
+def agreed(teacher: Array, spread: Array, network: Array, apart: Array) -> tuple[Array, Array]:
+    """The mean of the teacher's and a network's points, each as far as its own passes agree.
+
+    ``teacher`` and ``network`` (N, 98, 2), ``spread`` and ``apart`` (N,) the disagreement of the
+    passes of each / rectangle side. Returns points (N, 98, 2) and their doubt (N,), likewise.
+    """
+    theirs, ours = FLOOR**2 + spread**2, FLOOR**2 + apart**2
+    share = theirs / (theirs + ours)  # of the network
+    points = teacher + share[:, None, None] * (network - teacher)
+    distance = np.linalg.norm(teacher - network, axis=-1).mean(1)
+    distance /= np.ptp(network, axis=1).max(1)
+    within = share * apart**2 + (1 - share) * spread**2
+    doubt = np.sqrt(within + share * (1 - share) * distance**2)
+    return points.astype(np.float32), doubt.astype(np.float32)
+
+
 def _targets(
     teacher: Array, hand68: Array, hand98: Array, source: NDArray[np.str_]
 ) -> tuple[Array, NDArray[np.bool_]]:
@@ -208,8 +229,13 @@ def load_meshes(root: Path, split: str, open_only: bool = False) -> Array:
     return meshes
 
 
-def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
-    """Read ``faces.csv``, ``labels.npz`` and the crops of one split (``train`` or ``val``)."""
+def load_faces(
+    root: Path, split: str, open_only: bool = False, consensus: Path | None = None
+) -> Faces:
+    """Read ``faces.csv``, ``labels.npz`` and the crops of one split (``train`` or ``val``).
+
+    ``consensus``: the file of `atpn_training.consensus`, whose points are mixed into the targets.
+    """
     rows = _listed(root, split, open_only)
     chosen, picked = list(rows), list(rows.values())
     with np.load(root / "labels.npz") as labels:
@@ -224,7 +250,13 @@ def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
         mesh[known] = euler_from_rotation(rotation[known].astype(np.float64))
     looked = np.radians([[_number(row["pan"]), _number(row["tilt"])] for row in picked])
     looked = looked.astype(np.float32)
-    points, usable = _targets(teacher, hand68, hand98, source)
+    spread = np.array([float(row["spread"]) for row in picked], np.float32)
+    known, doubt = teacher, spread
+    if consensus is not None:
+        with np.load(consensus) as looks:
+            known, doubt = agreed(teacher, spread, looks["points"], looks["spread"].mean(1))
+    points, usable = _targets(known, hand68, hand98, source)
+    doubt = np.where(np.isfinite(hand98).all((1, 2)), 0, doubt).astype(np.float32)
     weight = np.array([SOURCE_WEIGHT.get(s, 1.0) for s in source], np.float32)
     return Faces(
         images=images,
@@ -234,7 +266,8 @@ def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
         mesh=mesh,
         euler=calibrated(mesh, looked),
         looked=looked,
-        spread=np.array([float(row["spread"]) for row in picked], np.float32),
+        spread=spread,
+        doubt=doubt,
         face_px=np.array([float(row["face_px"]) for row in picked], np.float32),
         weight=weight * usable,
         source=source,

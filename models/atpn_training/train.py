@@ -294,13 +294,15 @@ class Material:
     mean_shape: Tensor
 
     @classmethod
-    def load(cls, data: Path, open_only: bool = False, turned: int = 0) -> "Material":
-        """Read the whole data folder; ``turned`` profiles are made for the pose stage.
+    def load(
+        cls, data: Path, open_only: bool = False, turned: int = 0, consensus: Path | None = None
+    ) -> "Material":
+        """Read the whole data folder; ``turned`` profiles are made.
 
         ``open_only``: train on openly licensed images alone. Backgrounds and scenes have no
         stated terms: scrambled faces then stand in for them.
         """
-        faces = load_faces(data, "train", open_only)
+        faces = load_faces(data, "train", open_only, consensus)
         made = profiles(faces, load_meshes(data, "train", open_only), turned) if turned else None
         backgrounds = load_backgrounds(data)
         scenes = load_scenes(data)
@@ -403,7 +405,8 @@ def parse() -> argparse.Namespace:
         help="of the steps after which batch norms keep their statistics (0: from the start)",
     )
     parser.add_argument("--open-only", action="store_true", help="openly licensed faces only")
-    parser.add_argument("--profiles", type=int, default=0, help="made for the pose stage (2000)")
+    parser.add_argument("--profiles", type=int, default=0, help="heads turned on (2000)")
+    parser.add_argument("--consensus", type=Path, help="file of atpn_training.consensus")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
@@ -414,8 +417,7 @@ def main() -> None:
     """Run the stages that were asked for, one after the other."""
     args = parse()
     cv2.setNumThreads(1)
-    turned = args.profiles if args.stage in ("pose", "all") else 0
-    material = Material.load(args.data, args.open_only, turned)
+    material = Material.load(args.data, args.open_only, args.profiles, args.consensus)
     run = Run(args.out, material, args.seed, args.workers, args.every)
     net = run.new_net(args.variant)
     if args.init is not None:
