@@ -59,10 +59,10 @@ train: $(VENV)/.cpu,train
 	$(BIN)/python -m atpn_training.train --data $(DATA) --out $(RUN) --profiles 2000
 
 export: $(VENV)/.cpu,train
-	$(BIN)/python -m atpn_training.export --weights $(RUN)/pose.done.pt
+	$(BIN)/python -m atpn_training.artefacts.export --weights $(RUN)/pose.done.pt
 
 evaluate: $(VENV)/.cpu,train
-	$(BIN)/python -m atpn_training.evaluate --data $(DATA) $(CLIPS:%=--clips %) --write
+	$(BIN)/python -m atpn_training.score.evaluate --data $(DATA) $(CLIPS:%=--clips %) --write
 
 # The images' packages, with hashes.
 lock: $(VENV)/.cpu,test,train,lint,deploy

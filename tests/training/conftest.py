@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from atpn_training import train
+from atpn_training.train import stage
 
 torch.set_num_threads(1)
 
@@ -14,5 +14,5 @@ torch.set_num_threads(1)
 def few_samples() -> Iterator[None]:
     """Batch-norm statistics of tests come from few crops."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "MEASURED_ON", 32)
+        patch.setattr(stage, "MEASURED_ON", 32)
         yield

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from atpn.engine.inference import FaceNetwork, find_model, shipped_models
 from atpn.geometry import Box, Image, crop, crop_to_image, square
 from atpn.landmarks import to_68
-from atpn_training.batches import Batch, Sampler
-from atpn_training.data import HAND_68, HAND_98, STORED, Faces, Scene
-from atpn_training.net import ATPN, NetConfig
+from atpn_training.data.batches import Batch, Sampler
+from atpn_training.data.faces import Faces
+from atpn_training.data.images import STORED
+from atpn_training.data.labels import HAND_68, HAND_98
+from atpn_training.data.scenes import Scene
+from atpn_training.network.atpn import ATPN
+from atpn_training.network.config import NetConfig
 
 Array = NDArray[np.float32]
 
@@ -68,7 +72,9 @@ def made_up_faces(count: int = 4, seed: int = 0) -> Faces:
         hand68=np.full((count, 68, 2), np.nan, np.float32),
         mesh=euler,
         euler=euler,
+        looked=np.full((count, 2), np.nan, np.float32),
         spread=np.full(count, 0.01, np.float32),
+        doubt=np.full(count, 0.01, np.float32),
         face_px=np.full(count, 100, np.float32),
         weight=np.ones(count, np.float32),
         source=np.array(["made_up"] * count),

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from atpn.geometry import crop, roi_from_landmarks
-from atpn_training import ablate, cost
-from atpn_training.ablate import Budget
-from atpn_training.export import check, load_net, to_onnx, trial_crops
-from atpn_training.net import ATPN, VARIANTS, NetConfig, heatmap
-from atpn_training.train import Material, Run
-from atpn_training.validate import Validation
+from atpn_training.artefacts.export import check, to_onnx, trial_crops
+from atpn_training.data.held_back import Validation
+from atpn_training.network import cost
+from atpn_training.network.atpn import ATPN
+from atpn_training.network.config import VARIANTS, NetConfig
+from atpn_training.network.parts import heatmap
+from atpn_training.train import ablate
+from atpn_training.train.ablate import Budget
+from atpn_training.train.checkpoint import load_net, load_weights
+from atpn_training.train.run import Material, Run
 from tests.training.synthetic import made_up_faces, made_up_sampler, shake_batch_norm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +43,7 @@ def made_up_material() -> Material:
     faces.hand68[:] = np.random.default_rng(0).uniform(40, 150, (3, 68, 2))
     rois = [roi_from_landmarks(points) for points in faces.teacher]
     crops = np.stack([crop(i, r) for i, r in zip(faces.images, rois, strict=True)])
-    rng = np.random.default_rng(1)
-    negatives = np.stack([sampler.negative(rng) for _ in range(4)])
+    negatives = np.random.default_rng(1).integers(0, 256, (4, *crops.shape[1:])).astype(np.uint8)
     return Material.of(sampler, Validation(faces, rois, crops, negatives))
 
 
@@ -56,8 +59,7 @@ def test_the_shipped_checkpoint_still_exports_the_shipped_network() -> None:
 
 
 def test_the_full_network_has_the_checkpoints_parameters_in_its_order() -> None:
-    saved = torch.load(CHECKPOINT, weights_only=True)
-    assert list(ATPN().state_dict()) == list(saved)
+    assert list(ATPN().state_dict()) == list(load_weights(CHECKPOINT))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -125,7 +127,13 @@ BUDGET = Budget(steps=2, head_steps=1, batch=2)
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and the table of a short ablation."""
     out = tmp_path_factory.mktemp("ablation")
-    return out, ablate.ablate(made_up_material(), out, BUDGET, seed=0, workers=0, every=2)
+    return out, ablate.ablate(runs_below(out), out, BUDGET)
+
+
+def runs_below(out: Path) -> dict[str, Run]:
+    """A run a variant."""
+    material = made_up_material()
+    return {name: Run(out / name, material, workers=0, every=2) for name in VARIANTS}
 
 
 def test_an_ablation_trains_all_variants_and_writes_a_table(trained: tuple[Path, str]) -> None:
@@ -143,8 +151,7 @@ def test_a_finished_ablation_is_not_trained_again(
     trained: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, text = trained
-    material = made_up_material()
-    assert ablate.ablate(material, out, BUDGET, seed=0, workers=0, every=2) == text
+    assert ablate.ablate(runs_below(out), out, BUDGET) == text
     assert capsys.readouterr().out.count("was finished before") == 3 + 3 + 2 + 2
 
 
@@ -152,7 +159,7 @@ def test_variants_of_the_heads_keep_the_full_networks_alignment(
     trained: tuple[Path, str],
 ) -> None:
     full, other = (
-        torch.load(trained[0] / path, weights_only=True)
+        load_weights(trained[0] / path)
         for path in ("full/alignment.done.pt", "no-sharing/pose.done.pt")
     )
     for name, value in full.items():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from atpn.geometry import CROP_SIZE, rotation_from_euler
-from atpn_training.augment import disturbed, mirrored, random_crop, rolled
-from atpn_training.data import STORED
+from atpn_training.data.augment import disturbed, mirrored, random_crop, rolled
+from atpn_training.data.images import STORED
 from tests.training.synthetic import face_points
 
 EULER = np.array([0.4, -0.2, 0.1], np.float32)

@@ -5,8 +5,9 @@ import torch
 from numpy.random import Generator
 
 from atpn.geometry import CROP_SIZE, Box, square
-from atpn_training.batches import Batch, Numbered, batches, is_negative, shifted_negative
-from atpn_training.data import split_list
+from atpn_training.data.batches import Batch, Numbered, batches
+from atpn_training.data.negatives import is_negative, shifted_negative
+from atpn_training.data.scenes import split_list
 from tests.training.synthetic import made_up_sampler
 
 

@@ -12,9 +12,8 @@ import torch
 
 from atpn.engine.inference import FaceNetwork, Predictions, find_model, shipped_models
 from atpn.geometry import crop, square
-from atpn_training import export as exporting
-from atpn_training.compare import Comparison, Trial, answers, compare, first_accurate, speed_ratio
-from atpn_training.compress import (
+from atpn_training.artefacts import export as exporting
+from atpn_training.artefacts.compress import (
     FUNCTIONS,
     RECIPES,
     Recipe,
@@ -23,9 +22,18 @@ from atpn_training.compress import (
     to_fp16,
     to_int8,
 )
-from atpn_training.data import Images
-from atpn_training.export import load_net, to_onnx
-from atpn_training.served import jittered
+from atpn_training.artefacts.export import to_onnx
+from atpn_training.data.images import Images
+from atpn_training.score.compare import (
+    Comparison,
+    Trial,
+    answers,
+    compare,
+    first_accurate,
+    speed_ratio,
+)
+from atpn_training.score.served import jittered
+from atpn_training.train.checkpoint import load_net
 from tests.training.synthetic import ASTRONAUT, astronaut_points, write_data
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models" / "checkpoints" / "atpn-1.pt"

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atpn.landmarks import EXACT_68
-from atpn_training.data import _hand_targets, calibrated, scrambled
+from atpn_training.data.labels import calibrated, hand_targets
+from atpn_training.data.scenes import scrambled
 
 Array = NDArray[np.float32]
 INNER = [(i68, i98) for i68, i98 in EXACT_68 if i68 >= 27]  # neither contour nor brows
@@ -32,7 +33,7 @@ def test_a_difference_that_all_faces_share_is_the_scheme_not_the_face() -> None:
     teacher, hand = people(40)
     hand[:, 57, 1] += 2.0  # everybody's lower lip: the scheme
     hand[5, 33] += 3.0  # one nose: what the annotator saw and the teacher did not
-    targets, usable = _hand_targets(teacher, hand)
+    targets, usable = hand_targets(teacher, hand)
     by_name = dict(EXACT_68)
     moved = np.linalg.norm(targets - teacher, axis=2)
     assert usable.all()
@@ -44,7 +45,7 @@ def test_where_the_teacher_missed_the_face_the_hand_places_all_points() -> None:
     teacher, hand = people(40)
     truth = teacher[7].copy()
     teacher[7] += 20.0
-    targets, usable = _hand_targets(teacher, hand)
+    targets, usable = hand_targets(teacher, hand)
     assert usable[7]
     assert np.linalg.norm(targets[7] - truth, axis=1).mean() < 3.0
 
@@ -52,7 +53,7 @@ def test_where_the_teacher_missed_the_face_the_hand_places_all_points() -> None:
 def test_a_face_that_hand_and_teacher_see_in_different_places_is_not_used() -> None:
     teacher, hand = people(40)
     teacher[7] += 100.0
-    assert not _hand_targets(teacher, hand)[1][7]
+    assert not hand_targets(teacher, hand)[1][7]
 
 
 def test_the_mesh_is_stretched_at_large_angles_and_mixed_with_where_people_looked() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from atpn.geometry import Box
-from atpn_training.datasets import (
+from atpn_training.data.datasets import (
     CATEGORIES_300VW,
     DatasetError,
     read_300vw,

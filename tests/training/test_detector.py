@@ -8,7 +8,7 @@ from skimage import data
 from atpn.engine.inference import find_model, shipped_models
 from atpn.faces.detection import OUTPUTS, Detector, decode, pad, shrink, suppress
 from atpn.geometry import Box, Image
-from atpn_training import detector as rebuilding
+from atpn_training.artefacts import detector as rebuilding
 
 
 @pytest.fixture(scope="module")

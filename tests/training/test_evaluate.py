@@ -12,14 +12,15 @@ import skimage.data
 from atpn.engine.inference import find_model, shipped_models
 from atpn.geometry import Box, Image, roi_from_detection
 from atpn.landmarks import to_68
-from atpn_training import evaluate
-from atpn_training.artifacts import ARTIFACTS
-from atpn_training.card import BEGIN, CARD, END, figures_table, with_table
-from atpn_training.measures import (
+from atpn_training.artefacts.files import ARTIFACTS
+from atpn_training.score import evaluate
+from atpn_training.score.card import BEGIN, CARD, END, figures_table, with_table
+from atpn_training.score.measures import (
     Angles,
     Errors,
     Scores,
     alignment_figures,
+    average_precision,
     confidence_figures,
     cumulative,
     errors_68,
@@ -29,8 +30,7 @@ from atpn_training.measures import (
     pose_figures,
     precision_recall,
 )
-from atpn_training.served import Model
-from atpn_training.validate import average_precision
+from atpn_training.score.served import Model
 from tests.clips import view
 from tests.conftest import Service, png
 from tests.training.synthetic import made_up_faces, write_data, write_video

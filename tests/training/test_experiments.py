@@ -8,15 +8,16 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
-import torch
 from scipy.io import savemat
 
 from atpn.geometry import Box, Image
 from atpn.landmarks import to_68
-from atpn_training import experiments
-from atpn_training.ablate import STAGES_OF
-from atpn_training.measures import Figures
-from atpn_training.net import ATPN, VARIANTS, NetConfig
+from atpn_training.experiments import __main__ as experiments
+from atpn_training.network.atpn import ATPN
+from atpn_training.network.config import VARIANTS, NetConfig
+from atpn_training.score.measures import Figures
+from atpn_training.train.ablate import STAGES_OF
+from atpn_training.train.checkpoint import save_weights
 from tests.clips import view
 from tests.training.synthetic import Array, astronaut_points, write_image, write_video
 
@@ -86,12 +87,12 @@ def test_an_ablations_variants_are_scored_on_wflw(
     trained, out = tmp_path / "run", tmp_path / "out"
     arguments = ("ablation", "--root", wflw, "--run", trained, "--out", out)
     assert run(monkeypatch, *arguments) == 1
-    assert "run atpn_training.ablate first" in capsys.readouterr().err
+    assert "run atpn_training.train.ablate first" in capsys.readouterr().err
     names = [name for name, stages in STAGES_OF.items() if "alignment" in stages]
     for name in names:
         net = ATPN(NetConfig(variant=VARIANTS[name]))
         (trained / name).mkdir(parents=True)
-        torch.save(net.state_dict(), trained / name / "alignment.done.pt")
+        save_weights(net, trained / name / "alignment.done.pt")
     assert run(monkeypatch, *arguments) == 0
     figures, text = written(out, "ablation")
     assert list(figures) == names

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from atpn.engine.inference import FaceNetwork, find_model
-from atpn_training.export import ExportError, check, export, to_onnx, trial_crops
-from atpn_training.net import ATPN
+from atpn_training.artefacts.export import ExportError, check, export, to_onnx, trial_crops
+from atpn_training.network.atpn import ATPN
 from tests.training.synthetic import shake_batch_norm, tiny_net
 
 SHAPE_OPERATORS = {"Shape", "Range", "ConstantOfShape", "Expand", "Where", "Loop", "If"}

@@ -15,7 +15,7 @@ from atpn.faces.face import Face
 from atpn.faces.stream import Stream
 from atpn.faces.tracking import Rules
 from atpn.geometry import Box, Image, square
-from atpn_training.following import (
+from atpn_training.score.following import (
     Follower,
     Step,
     follow,
@@ -24,7 +24,7 @@ from atpn_training.following import (
     lingering,
     tracking_figures,
 )
-from atpn_training.served import shipped_detector
+from atpn_training.score.served import shipped_detector
 from tests.clips import view
 from tests.conftest import FakeDetector, FakeNetwork, SettingsFactory, png
 from tests.training.synthetic import face_points, write_video

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from atpn_training.muon import ADAM_RMS, Muon, is_matrix, orthogonalised
+from atpn_training.train.muon import ADAM_RMS, Muon, is_matrix, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(24, 60), (60, 24), (32, 32)])

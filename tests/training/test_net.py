@@ -3,16 +3,10 @@
 import pytest
 import torch
 
-from atpn_training.cost import PAPER, table
-from atpn_training.net import (
-    ATPN,
-    Downsample,
-    Multiview,
-    conv_bn_global,
-    cost,
-    heatmap,
-    with_coordinates,
-)
+from atpn_training.network.atpn import ATPN
+from atpn_training.network.blocks import Downsample, Multiview, conv_bn_global, with_coordinates
+from atpn_training.network.cost import PAPER, cost, table
+from atpn_training.network.parts import heatmap
 
 
 def landmarks_at(*cells: tuple[float, float], size: int = 28) -> torch.Tensor:

@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from atpn.geometry import rotation_from_euler
-from atpn_training.batches import PROFILE_SHARE, Sampler
-from atpn_training.data import STORED, Faces
-from atpn_training.profiles import (
+from atpn_training.data.batches import PROFILE_SHARE, Sampler
+from atpn_training.data.faces import Faces
+from atpn_training.data.images import STORED
+from atpn_training.data.profiles import (
     FROM_YAW,
     LAST,
     MESH,

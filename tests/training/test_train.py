@@ -1,34 +1,33 @@
 """Training changes what its stage may change, and resumes where it was killed."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from atpn_training.net import ATPN
-from atpn_training.train import (
-    Plan,
-    freeze,
-    loss_of,
-    mean_shape,
-    optimizers_of,
-    parse,
-    train_stage,
-)
-from atpn_training.validate import Report
+from atpn_training.network.atpn import ATPN
+from atpn_training.train.__main__ import parse
+from atpn_training.train.plan import Plan
+from atpn_training.train.run import mean_shape
+from atpn_training.train.stage import Feed, Journal, freeze, loss_of, optimizers_of, train_stage
+from atpn_training.train.validate import Report
 from tests.training.synthetic import made_up_faces, noise_batch, shake_batch_norm, tiny_net
 
 STEPS = 20
 KILLED_AT = 4
-PARTS = {"alignment": {"backbone", "alignment"}, "tracking": {"tracking"}, "pose": {"pose"}}
+PARTS = {
+    "alignment": {"backbone", "alignment"},
+    "refinement": {"backbone", "alignment"},
+    "tracking": {"tracking"},
+    "pose": {"pose"},
+}
 
 
 @pytest.fixture(autouse=True)
 def statistics_of_few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of thousands would take most of a test's time."""
-    monkeypatch.setattr("atpn_training.train.MEASURED_ON", 64)
+    monkeypatch.setattr("atpn_training.train.stage.MEASURED_ON", 64)
 
 
 @pytest.mark.parametrize("stage", PARTS)
@@ -66,7 +65,7 @@ def train(
 
     out.mkdir(exist_ok=True)
     plan = Plan(steps=STEPS, batch=4, rate=1e-3, warmup=3, settle=settle, orthogonal=True)
-    train_stage(net, stage, plan, noise_batch, validate, out, seed=3, workers=0, every=4)
+    train_stage(net, stage, plan, Feed(noise_batch, 3), Journal(out, validate, 4))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_settled_batch_norms_keep_their_statistics(tmp_path: Path) -> None:
 
     plan = Plan(steps=3, batch=4, rate=1e-3, warmup=1, settle=0)
     for _ in range(2):  # the second finds the run at its end
-        train_stage(net, "alignment", plan, noise_batch, validate, tmp_path, 3, 0, every=2)
+        train_stage(net, "alignment", plan, Feed(noise_batch, 3), Journal(tmp_path, validate, 2))
         validate(net)
         learned = {n for n, v in net.named_parameters() if not torch.equal(v, before[n])}
         assert {name.split(".")[0] for name in learned} == PARTS["alignment"]
@@ -115,7 +114,7 @@ def test_batch_norms_settle_on_statistics_that_are_measured_once(tmp_path: Path)
 
     plan = Plan(steps=16, batch=4, rate=1e-3, warmup=1, settle=0.5)
     net = tiny_net()
-    train_stage(net, "alignment", plan, noise_batch, validate, tmp_path, 3, 0, every=4)
+    train_stage(net, "alignment", plan, Feed(noise_batch, 3), Journal(tmp_path, validate, 4))
     before, at, after, last = (statistics["backbone.stem.1.running_mean"] for statistics in seen)
     assert not torch.equal(before, at)
     assert not torch.equal(at, after)
@@ -124,11 +123,10 @@ def test_batch_norms_settle_on_statistics_that_are_measured_once(tmp_path: Path)
 
 @pytest.mark.parametrize("given", ["-0.1", "1.5", "nan", "half"])
 def test_what_is_no_share_of_the_steps_is_refused(
-    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    given: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["train", "--data", "d", "--out", "o", "--settle", given])
     with pytest.raises(SystemExit):
-        parse()
+        parse(["--data", "d", "--out", "o", "--settle", given])
     assert "--settle" in capsys.readouterr().err
 
 

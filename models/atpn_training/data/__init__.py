@@ -1,0 +1,1 @@
+"""What it learns from: labelled faces, what is done to them, and batches of them."""

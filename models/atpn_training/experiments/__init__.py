@@ -1,0 +1,1 @@
+"""The paper's experiments on the real test sets, one command a table."""

@@ -1,0 +1,1 @@
+"""The network: configuration, blocks, and what it costs."""

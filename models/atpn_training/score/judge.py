@@ -1,0 +1,202 @@
+"""Judges networks by hand-made labels, side by side: one table, one column a network.
+
+    python -m atpn_training.score.judge --data DATA before=.../atpn/1 after=RUN/pose.done.pt
+
+A network is a version folder with an ONNX file, or a file of weights (which needs torch).
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atpn.engine.inference import FaceNetwork, Predictions, find_model
+from atpn.geometry import Box, roi_from_landmarks
+from atpn.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from atpn_training.data.faces import Faces, load_faces
+from atpn_training.data.images import Array, Images, read_rgb
+from atpn_training.score.measures import Values, errors_98, errors_inner
+from atpn_training.score.served import crops_of, in_images
+
+NOSE_TIP = 54
+ASIDE = 0.25  # of the eyes' distance: the nose tip is off their middle, as at about 25 degrees
+ATTRIBUTES = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
+
+Rows = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """WFLW test faces with their hand-made points: never trained on."""
+
+    images: list[Images]
+    points: Array  # (N, 98, 2) pixels
+    attributes: NDArray[np.bool_]  # (N, 6)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Labelled":
+        """``labels.jsonl`` and its pictures; none where the folder is absent."""
+        path = folder / "labels.jsonl"
+        listed = [json.loads(line) for line in path.open()] if path.exists() else []
+        return cls(
+            [read_rgb(folder / face["file"]) for face in listed],
+            np.array([face["pts"] for face in listed], np.float32).reshape(-1, 98, 2),
+            np.array([[bool(face["attr"][a]) for a in ATTRIBUTES] for face in listed], bool),
+        )
+
+    def groups(self) -> dict[str, NDArray[np.bool_]]:
+        """Masks (N,): all, those that look aside by their own points, each attribute."""
+        aside = looks_aside(self.points)
+        masks = {"all": np.ones(len(aside), bool), "nose aside": aside, "nose ahead": ~aside}
+        masks |= {name: self.attributes[:, k] for k, name in enumerate(ATTRIBUTES)}
+        return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def looks_aside(points: Array) -> NDArray[np.bool_]:
+    """Whether the nose tip of (N, 98, 2) is far from the middle of the eyes, along their line."""
+    left, right = points[:, LEFT_EYE_OUTER], points[:, RIGHT_EYE_OUTER]
+    line = right - left
+    along = ((points[:, NOSE_TIP] - left) * line).sum(1) / (line**2).sum(1)
+    return np.asarray(np.abs(along - 0.5) > ASIDE)
+
+
+class Candidate:
+    """A network to judge: (N, 112, 112, 3) crops to predictions, and landmarks in pictures."""
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix == ".pt":
+            from atpn_training.artefacts.weights import TorchNetwork  # noqa: PLC0415  torch is slow to load
+
+            self._network: FaceNetwork | TorchNetwork = TorchNetwork(path)
+        else:
+            root = path.resolve().parent
+            self._network = FaceNetwork(find_model(root.parent, root.name, path.name))
+
+    def run(self, crops: Images, size: int = 64) -> Predictions:
+        """Predictions in bounded batches."""
+        parts = [self._network.run(crops[i : i + size]) for i in range(0, len(crops), size)]
+        columns = zip(*((p.landmarks, p.pose, p.confidence) for p in parts), strict=True)
+        return Predictions(*(np.concatenate(column) for column in columns))
+
+    def landmarks(self, images: Sequence[Images], rois: list[Box]) -> Array:
+        """(N, 98, 2) in image pixels, one ROI an image."""
+        return in_images(self.run(crops_of(list(images), rois)), rois)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What networks are judged on."""
+
+    wflw: Labelled
+    val: Faces
+
+    @classmethod
+    def load(cls, data: Path) -> "Material":
+        """The held-back faces of a data folder."""
+        return cls(Labelled.load(data / "wflw_val"), load_faces(data, "val"))
+
+
+def judge(network: Candidate, material: Material) -> Rows:
+    """Every row of the table for one network: NME in %, angles in degrees."""
+    return {
+        **_wflw(network, material.wflw),
+        **_hand(network, material.val),
+        **_teacher(network, material.val),
+        **_pose(network, material.val),
+    }
+
+
+def _wflw(network: Candidate, faces: Labelled) -> Rows:
+    rois = [roi_from_landmarks(p) for p in faces.points]
+    own = errors_98(network.landmarks(faces.images, rois), faces.points).interocular
+    rows = {f"WFLW val, {k} ({m.sum()})": 100 * own[m].mean() for k, m in faces.groups().items()}
+    return {**rows, "WFLW val, worst tenth": 100 * np.sort(own)[-len(own) // 10 :].mean()}
+
+
+def _hand(network: Candidate, faces: Faces) -> Rows:
+    rows = {}
+    for name, source, labels, errors in (
+        ("LFPW val, hand", "lfpw", faces.hand68, errors_inner),
+        ("infants val, hand", "infanface", faces.hand68, errors_inner),
+        ("WFLW30 val, hand", "wflw30", faces.points, errors_98),
+    ):
+        chosen = (faces.source == source) & np.isfinite(labels).all((1, 2))
+        hand = labels[chosen]
+        found = network.landmarks(list(faces.images[chosen]), [roi_from_landmarks(p) for p in hand])
+        rows[f"{name} ({len(hand)})"] = 100 * errors(found, hand).interocular.mean()
+    return rows
+
+
+def _teacher(network: Candidate, faces: Faces) -> Rows:
+    faces = faces.where(faces.source != "pointing04")
+    rois = [roi_from_landmarks(p) for p in faces.teacher]
+    own = errors_98(network.landmarks(list(faces.images), rois), faces.teacher).interocular
+    return {f"teacher's points, median ({len(own)})": 100 * float(np.median(own))}
+
+
+def _pose(network: Candidate, faces: Faces) -> Rows:
+    rois = [roi_from_landmarks(p) for p in faces.teacher]
+    crops = crops_of(faces.images, rois)
+    found, mirrored = network.run(crops).pose, network.run(crops[:, :, ::-1]).pose
+    known = np.isfinite(faces.mesh).all(1) & (faces.source != "pointing04")
+    off = _degrees(np.abs(found - faces.mesh)[known])
+    apart = _degrees(found + mirrored * [1, -1, 1])
+    rows = {f"{a} from the mesh": off[:, i].mean() for i, a in enumerate(("yaw", "pitch", "roll"))}
+    rows["yaw + yaw of the mirror image, mean"] = apart[:, 0].mean()
+    rows["the same, mean of amounts"] = np.abs(apart[:, 0]).mean()
+    rows |= _looked("yaw", found[:, 0], faces.looked[:, 0])
+    return rows | _looked("pitch", found[:, 1], faces.looked[:, 1])
+
+
+def _looked(name: str, found: Array, wanted: Array) -> Rows:
+    """Error and bias on Pointing'04 by the amount of the angle that was asked for."""
+    known = np.isfinite(wanted)
+    own, asked = _degrees(found[known]), _degrees(wanted[known])
+    off = np.abs(own - asked)
+    rows = {f"Pointing'04 {name}, all": off.mean()}
+    rows[f"Pointing'04 {name}, bias"] = (own - asked)[np.abs(asked) < 50].mean()
+    for size in np.unique(np.abs(asked).round()):
+        chosen = np.abs(asked).round() == size
+        rows[f"Pointing'04 {name} {size:.0f}"] = off[chosen].mean()
+    return rows
+
+
+def _degrees(radians: Array) -> Values:
+    return np.degrees(radians.astype(np.float64))
+
+
+def table(judged: dict[str, Rows]) -> str:
+    """Markdown: one row a figure, one column a network."""
+    names = list(judged)
+    lines = [f"| error | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    lines += [
+        f"| {row} | {' | '.join(f'{judged[n][row]:.3f}' for n in names)} |"
+        for row in judged[names[0]]
+    ]
+    return "\n".join(lines)
+
+
+def named(text: str) -> tuple[str, Path]:
+    """``name=path`` or a path, from the command line."""
+    name, _, path = text.rpartition("=")
+    return name or Path(path).stem, Path(path)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
+    parser.add_argument("networks", nargs="+", type=named, metavar="[NAME=]PATH")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    material = Material.load(args.data)
+    print(table({name: judge(Candidate(path), material) for name, path in args.networks}))
+
+
+if __name__ == "__main__":
+    main()

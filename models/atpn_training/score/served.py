@@ -1,0 +1,115 @@
+"""The served network on whole sets of images, and the regions of interest that it is shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from atpn.engine.inference import FaceNetwork, Predictions, find_model
+from atpn.faces.detection import Detector
+from atpn.faces.second_look import askew, believed, share
+from atpn.geometry import (
+    Box,
+    crop,
+    crop_to_image,
+    roi_from_detection,
+    square,
+    upright_roi,
+)
+from atpn_training.artefacts.files import ARTIFACTS
+from atpn_training.data.images import Array, Images
+
+JITTER = (0.04, 0.08)  # ROI noise: centre in sides, logarithm of the side
+
+
+@dataclass(frozen=True)
+class Model:
+    """The served network as an array function, in bounded batches."""
+
+    network: FaceNetwork
+    batch: int = 64
+
+    @classmethod
+    def load(cls, folder: Path) -> "Model":
+        """The model of a version folder, whose checksum must be right."""
+        found = find_model(folder.resolve().parents[1], folder.resolve().parent.name, folder.name)
+        return cls(FaceNetwork(found))
+
+    def run(self, crops: Images) -> Predictions:
+        """Predictions of (N, 112, 112, 3) crops."""
+        parts = [
+            self.network.run(crops[i : i + self.batch])
+            for i in tqdm(range(0, len(crops), self.batch), desc="network", leave=False)
+        ]
+        return Predictions(
+            np.concatenate([p.landmarks for p in parts]),
+            np.concatenate([p.pose for p in parts]),
+            np.concatenate([p.confidence for p in parts]),
+        )
+
+    def landmarks(self, images: Images | list[Images], rois: list[Box]) -> Array:
+        """Landmarks (N, 98, 2) in image pixels, one ROI an image."""
+        return in_images(self.run(crops_of(images, rois)), rois)
+
+    def as_photographs(self, images: Images | list[Images], rois: list[Box]) -> Array:
+        """Landmarks as /align answers them: faces that lie askew are seen again, upright."""
+        first = self.run(crops_of(images, rois))
+        points = in_images(first, rois)
+        better = [upright_roi(p) for p in points]
+        again = [i for i, roi in enumerate(rois) if askew(roi, better[i])]
+        if again:
+            closer = [better[i] for i in again]
+            second = self.run(crops_of([images[i] for i in again], closer))
+            upright = in_images(second, closer)
+            for k, i in enumerate(again):
+                if believed(float(first.confidence[i]), float(second.confidence[k])):
+                    part = share(points[i], upright[k], closer[k].width)
+                    points[i] += part * (upright[k] - points[i])
+        return points
+
+    def second_look(self, images: Images | list[Images], rois: list[Box]) -> Array:
+        """Landmarks as of faces that are tracked: seen again where they were found, upright."""
+        found = self.landmarks(images, rois)
+        return self.landmarks(images, [upright_roi(points) for points in found])
+
+
+def crops_of(images: Images | list[Images], rois: list[Box]) -> Images:
+    """(N, 112, 112, 3), one ROI an image."""
+    return np.stack([crop(i, r) for i, r in zip(images, rois, strict=True)])
+
+
+def in_images(found: Predictions, rois: list[Box]) -> Array:
+    """Landmarks (N, 98, 2) in the pixels of the images that the ROIs are of."""
+    return np.stack([crop_to_image(p, r) for p, r in zip(found.landmarks, rois, strict=True)])
+
+
+def shipped_detector() -> Detector:
+    """The detector that the service ships, with the service's settings."""
+    return Detector(find_model(ARTIFACTS, "yunet"))
+
+
+def jittered(rois: list[Box], seed: int = 0) -> list[Box]:
+    """ROIs moved and scaled at random, as by the error of the last frame's landmarks."""
+    rng = np.random.default_rng(seed)
+    move, grow = JITTER
+    return [
+        square(
+            (r.x0 + r.x1) / 2 + rng.normal(0, move) * r.width,
+            (r.y0 + r.y1) / 2 + rng.normal(0, move) * r.width,
+            r.width * np.exp(rng.normal(0, grow)),
+        )
+        for r in rois
+    ]
+
+
+def detected(detector: Detector, image: Images, roi: Box, zoom: float = 1) -> Box | None:
+    """The ROI from the detector's best box on the known face; None where it finds none.
+
+    ``zoom`` enlarges the image first: tight crops of faces are larger than it expects.
+    """
+    large = image if zoom == 1 else cv2.resize(image, None, fx=zoom, fy=zoom).astype(np.uint8)
+    boxes = [roi_from_detection(d.box) for d in detector.detect(large)]
+    scaled = [Box(b.x0 / zoom, b.y0 / zoom, b.x1 / zoom, b.y1 / zoom) for b in boxes]
+    return next((b for b in scaled if b.iou(roi) > 0.3), None)

@@ -1,0 +1,1 @@
+"""Learning: plans, stages, runs, and the commands that start them."""
