@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 CLIPS ?= $(wildcard ../shared/video)
 RUN ?= runs/atpn
+MODEL ?= models/artifacts/atpn/1
 PEERS := .venv-race
 MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
 .PHONY: serve test test-long lint format measure race train export evaluate lock rehearse clean
@@ -59,10 +60,10 @@ train: $(VENV)/.cpu,train
 	$(BIN)/python -m atpn_training.train --data $(DATA) --out $(RUN) --profiles 2000
 
 export: $(VENV)/.cpu,train
-	$(BIN)/python -m atpn_training.artefacts.export --weights $(RUN)/pose.done.pt
+	$(BIN)/python -m atpn_training.artefacts.export --weights $(RUN)/pose.done.pt --out $(MODEL)
 
 evaluate: $(VENV)/.cpu,train
-	$(BIN)/python -m atpn_training.score.evaluate --data $(DATA) $(CLIPS:%=--clips %) --write
+	$(BIN)/python -m atpn_training.score.evaluate --data $(DATA) --model $(MODEL) $(CLIPS:%=--clips %) --write
 
 # The images' packages, with hashes.
 lock: $(VENV)/.cpu,test,train,lint,deploy

@@ -108,11 +108,11 @@ def load_faces(
     looked = np.radians([[_number(row["pan"]), _number(row["tilt"])] for row in picked])
     looked = looked.astype(np.float32)
     spread = np.array([float(row["spread"]) for row in picked], np.float32)
-    known, doubt = teacher, spread
+    said, doubt = teacher, spread
     if consensus is not None:
         with np.load(consensus) as looks:
-            known, doubt = agreed(teacher, spread, looks["points"], looks["spread"].mean(1))
-    points, usable = targets(known, hand68, hand98, source)
+            said, doubt = agreed(teacher, spread, looks["points"], looks["spread"].mean(1))
+    points, usable = targets(said, hand68, hand98, source)
     doubt = np.where(np.isfinite(hand98).all((1, 2)), 0, doubt).astype(np.float32)
     weight = np.array([SOURCE_WEIGHT.get(s, 1.0) for s in source], np.float32)
     return Faces(

@@ -239,8 +239,8 @@ def draw(results: Results, folder: Path) -> None:
         plot_clip(folder / "clip.png", clip.steps, clip.rate, title)
 
 
-def main() -> int:
-    """Score the model, print the figures, write them where asked to."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
     parser.add_argument("--clips", type=Path, help="folder of videos to track")
@@ -248,7 +248,12 @@ def main() -> int:
     parser.add_argument("--negatives", type=int, default=2000, help="crops without a face")
     parser.add_argument("--plots", type=Path, help="folder for the curves (PNG)")
     parser.add_argument("--write", action="store_true", help="into metadata, model card, plots")
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Score the model, print the figures, write them where asked to."""
+    args = parse()
     cv2.setNumThreads(1)  # small images: handing them to threads costs more than it gains
     results = measure(args.data, args.clips, args.model, args.negatives)
     name = args.model.resolve().parent.name

@@ -42,7 +42,8 @@ class Labelled:
     def load(cls, folder: Path) -> "Labelled":
         """``labels.jsonl`` and its pictures; none where the folder is absent."""
         path = folder / "labels.jsonl"
-        listed = [json.loads(line) for line in path.open()] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        listed = [json.loads(line) for line in lines]
         return cls(
             [read_rgb(folder / face["file"]) for face in listed],
             np.array([face["pts"] for face in listed], np.float32).reshape(-1, 98, 2),
@@ -145,7 +146,7 @@ def _pose(network: Candidate, faces: Faces) -> Rows:
     found, mirrored = network.run(crops).pose, network.run(crops[:, :, ::-1]).pose
     known = np.isfinite(faces.mesh).all(1) & (faces.source != "pointing04")
     off = _degrees(np.abs(found - faces.mesh)[known])
-    apart = _degrees(found + mirrored * [1, -1, 1])
+    apart = _degrees(found + mirrored * np.array([1, -1, 1], np.float32))
     rows = {f"{a} from the mesh": off[:, i].mean() for i, a in enumerate(("yaw", "pitch", "roll"))}
     rows["yaw + yaw of the mirror image, mean"] = apart[:, 0].mean()
     rows["the same, mean of amounts"] = np.abs(apart[:, 0]).mean()

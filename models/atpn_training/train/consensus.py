@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atpn.geometry import Box, crop_to_image, roi_from_landmarks, square, upright_roi
+from atpn.geometry import Box, roi_from_landmarks, square, upright_roi
 from atpn.landmarks import MIRROR
 from atpn_training.data.faces import load_faces
 from atpn_training.data.images import Array, Images
 from atpn_training.score.judge import Candidate
-from atpn_training.score.served import crops_of
+from atpn_training.score.served import crops_of, in_images
 
 SCALES = (0.93, 1.08)  # of the region's side
 TURNS = (-0.12, 0.12)  # radians
@@ -38,10 +38,11 @@ def looked_at(network: Candidate, images: Images, rois: list[Box]) -> Array:
         for turn in TURNS:
             seen = [_changed(roi, scale, turn) for roi in upright]
             crops = crops_of(images, seen)
-            looks.append(network.run(crops).landmarks)
-            flipped = network.run(np.ascontiguousarray(crops[:, :, ::-1])).landmarks[:, MIRROR]
-            looks.append(flipped * [-1, 1] + [1, 0])
-            looks[-2:] = [_in_images(points, seen) for points in looks[-2:]]
+            flipped = network.run(np.ascontiguousarray(crops[:, :, ::-1]))
+            looks += [
+                in_images(network.run(crops), seen),
+                in_images(replace(flipped, landmarks=unmirrored(flipped.landmarks)), seen),
+            ]
     return np.stack(looks)
 
 
@@ -50,8 +51,11 @@ def _changed(roi: Box, scale: float, turn: float) -> Box:
     return replace(square(cx, cy, roi.width * scale), angle=roi.angle + turn)
 
 
-def _in_images(points: Array, rois: list[Box]) -> Array:
-    return np.stack([crop_to_image(p, roi) for p, roi in zip(points, rois, strict=True)])
+def unmirrored(points: Array) -> Array:
+    """Landmarks (N, 98, 2) of mirrored crops as those of the crops, in units of their side."""
+    back = points[:, MIRROR].copy()
+    back[..., 0] = 1 - back[..., 0]
+    return back
 
 
 def sides(points: Array) -> Array:
@@ -59,14 +63,19 @@ def sides(points: Array) -> Array:
     return np.asarray(np.ptp(points, axis=1).max(1))
 
 
-def main() -> None:
-    """Look at the training faces and write the file."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
     parser.add_argument("--network", type=Path, required=True, help="version folder or weights")
     parser.add_argument("--split", choices=("train", "val"), default="train")
     parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Look at the training faces and write the file."""
+    args = parse()
     cv2.setNumThreads(1)
     network, faces = Candidate(args.network), load_faces(args.data, args.split)
     points, spread = [], []
