@@ -14,7 +14,16 @@ from atpn.geometry import Box, Image, roi_from_detection
 from atpn.landmarks import to_68
 from atpn_training.artefacts.files import ARTIFACTS
 from atpn_training.score import evaluate
-from atpn_training.score.card import BEGIN, CARD, END, figures_table, with_table
+from atpn_training.score.card import (
+    BEGIN,
+    CARD,
+    END,
+    FIGURES_PAGE,
+    brief_table,
+    figures_table,
+    with_table,
+)
+from atpn_training.score.evaluate import MODELS
 from atpn_training.score.measures import (
     Angles,
     Errors,
@@ -132,24 +141,36 @@ def test_average_precision_of_a_perfect_order_is_one() -> None:
 
 
 def test_a_table_replaces_the_one_before_and_no_other_models() -> None:
-    others = f"{BEGIN.format('b')}\nold\n{END.format('b')}\n"
-    card = f"before\n{BEGIN.format('a')}\nold\n{END.format('a')}\n{others}after\n"
-    once = with_table(card, "a", "| new |")
+    others = f"{BEGIN.format('of b')}\nold\n{END.format('of b')}\n"
+    card = f"before\n{BEGIN.format('of a')}\nold\n{END.format('of a')}\n{others}after\n"
+    once = with_table(card, "of a", "| new |")
     assert once.count("old") == 1
-    assert once == with_table(once, "a", "| new |")
+    assert once == with_table(once, "of a", "| new |")
     assert once.startswith("before\n")
     assert once.endswith(f"{others}after\n")
 
 
 def test_a_card_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="figures"):
-        with_table("no markers", "atpn", "| new |")
+        with_table("no markers", "of atpn", "| new |")
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in shipped_models().glob("atpn*")))
-def test_the_model_card_shows_the_shipped_models_figures(name: str) -> None:
-    figures = find_model(shipped_models(), name).metadata["figures"]
-    assert with_table(CARD.read_text(), name, figures_table(figures)) == CARD.read_text()
+def test_the_page_of_figures_shows_the_shipped_models(name: str) -> None:
+    page, figures = FIGURES_PAGE.read_text(), find_model(shipped_models(), name).metadata["figures"]
+    assert with_table(page, f"of {name}", figures_table(figures)) == page
+
+
+def test_the_model_card_shows_the_main_figures_of_the_shipped_models() -> None:
+    card = CARD.read_text()
+    models = {name: find_model(shipped_models(), name).metadata["figures"] for name in MODELS}
+    assert with_table(card, "in brief", brief_table(models)) == card
+
+
+def test_what_a_model_was_not_measured_on_is_left_empty() -> None:
+    figures = {"alignment": {"lfpw_hand": {"nme_percent": 4.3}}}
+    text = brief_table({"a": figures, "b": {}})
+    assert "| LFPW, hand labels: NME % | 4.30 |  |" in text
 
 
 def test_the_whole_evaluation_on_a_small_folder(

@@ -11,13 +11,11 @@ import skimage.data
 
 from atpn.engine.inference import shipped_models
 from atpn.landmarks import MIRROR
+from atpn_training.data.wflw_val import ATTRIBUTES, Labelled, looks_aside
 from atpn_training.score.judge import (
-    ATTRIBUTES,
     Candidate,
-    Labelled,
     Material,
     judge,
-    looks_aside,
     named,
     table,
 )

@@ -1,10 +1,10 @@
-"""The model card's tables: figures to Markdown, between markers."""
+"""The tables of the model card and of its figures: numbers to Markdown, between markers."""
 
 from atpn_training.artefacts.files import ARTIFACTS
 from atpn_training.score.measures import Figures
 
-CARD = ARTIFACTS.parent / "README.md"
-BEGIN, END = "<!-- figures of {}: begin -->", "<!-- figures of {}: end -->"
+CARD, FIGURES_PAGE = ARTIFACTS.parent / "README.md", ARTIFACTS.parent / "figures.md"
+BEGIN, END = "<!-- figures {}: begin -->", "<!-- figures {}: end -->"
 
 ALIGNMENT = {
     "teacher": "teacher's points, ROI from those points",
@@ -14,6 +14,8 @@ ALIGNMENT = {
     "teacher_second_look": "the same, all seen again from the upright ROI that this gives",
     "teacher_box": "as /align answers where the points' rectangle is the box",
     "teacher_sure": "teacher's points where its passes are within 3 %, ROI from them",
+    "wflw_val": "WFLW test faces held back, hand labels, ROI from them",
+    "wflw_val_second_look": "the same, seen again upright",
     "wflw30_hand": "WFLW's own labels of three faces, ten rotations each",
     "wflw30_second_look": "WFLW's own labels, seen again upright",
     "wflw30_teacher": "WFLW's own labels, the teacher's own points",
@@ -25,6 +27,36 @@ ALIGNMENT = {
     "infanface_teacher": "InfAnFace hand labels, the teacher's own points",
 }
 POSE = {"mesh": "face mesh", "pointing04": "Pointing'04 (steps of 15°; no roll)"}
+
+
+#: Of the model card: where a figure is among a model's, and how it is called there.
+BRIEF = {
+    ("alignment", "wflw_val", "nme_percent"): "WFLW test faces held back, hand labels: NME %",
+    ("alignment", "lfpw_hand", "nme_percent"): "LFPW, hand labels: NME %",
+    ("alignment", "infanface_hand", "nme_percent"): "infants, hand labels: NME %",
+    ("alignment", "teacher_photograph", "nme_percent"): "teacher's points, as /align: NME %",
+    ("pose", "mesh", "yaw_deg"): "head pose from a face mesh's: yaw °",
+    ("pose", "mesh", "pitch_deg"): "pitch °",
+    ("pose", "mesh", "roll_deg"): "roll °",
+    ("pose", "pointing04", "yaw_deg"): "from where people were told to look (0 to 90°): yaw °",
+    ("pose", "pointing04", "pitch_deg"): "pitch, likewise °",
+    ("confidence", "ap_percent"): "face confidence: AP %",
+    ("confidence", "recall_percent"): "faces with a confidence of 0.7 or more %",
+}
+
+
+def brief_table(models: dict[str, Figures]) -> str:
+    """The card's table: one column a model, empty where something was not measured."""
+    rows = []
+    for path, title in BRIEF.items():
+        cells = []
+        for figures in models.values():
+            found: Figures | float | None = figures
+            for key in path:
+                found = found.get(key) if isinstance(found, dict) else None
+            cells.append(number(found if isinstance(found, float) else None))
+        rows.append([title, *cells])
+    return table(["measured", *models], rows)
 
 
 def figures_table(figures: Figures) -> str:
@@ -140,11 +172,11 @@ def tracking_table(clips: Figures) -> str:
     return table([*head, "frames tracked on after the face left"], rows)
 
 
-def with_table(card: str, model: str, text: str) -> str:
-    """The card's text with the tables between the markers of a model; ValueError without them."""
-    first, last = BEGIN.format(model), END.format(model)
+def with_table(card: str, of: str, text: str) -> str:
+    """The page with a table between the markers "of MODEL" or "in brief"; ValueError without."""
+    first, last = BEGIN.format(of), END.format(of)
     before, begin, rest = card.partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the model card has no {first} ... {last}")
+        raise ValueError(f"the page has no {first} ... {last}")
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"

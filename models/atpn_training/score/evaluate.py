@@ -2,8 +2,8 @@
 
     python -m atpn_training.score.evaluate --data DATA [--clips DIR] [--model DIR] [--write]
 
-With ``--write`` the figures go into the model's metadata and into the model card, and their
-curves into models/figures.
+With ``--write`` the figures go into the model's metadata, models/figures.md and the model card,
+and their curves into models/figures.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from atpn_training.data.held_back import Validation
 from atpn_training.data.images import Array
 from atpn_training.data.labels import DOUBTFUL, HAND_68, HAND_98
 from atpn_training.data.scenes import load_backgrounds, load_scenes, split_list
-from atpn_training.score.card import CARD, figures_table, with_table
+from atpn_training.data.wflw_val import Labelled
+from atpn_training.score.card import CARD, FIGURES_PAGE, brief_table, figures_table, with_table
 from atpn_training.score.following import VIDEOS, Step, follow, frames, lingering, tracking_figures
 from atpn_training.score.measures import (
     Angles,
@@ -44,6 +45,7 @@ from atpn_training.score.served import Model, detected, jittered, shipped_detect
 
 COMMAND = "python -m atpn_training.score.evaluate --data DATA --clips CLIPS --write"
 DEFAULT = "atpn"  # the model whose curves are drawn
+MODELS = (DEFAULT, "atpn-open")
 FIGURES = ARTIFACTS.parent / "figures"
 ZOOM = 2  # the detector sees the stored crops enlarged: faces of about 190 px
 FACELESS_END = "none"  # in a clip's name: its face leaves and none comes back
@@ -111,6 +113,17 @@ def alignment(model: Model, detector: Detector, validation: Validation) -> dict[
     return tests
 
 
+def wflw_val(model: Model, faces: Labelled) -> dict[str, Errors]:
+    """Landmarks against WFLW's own; nothing where there are no such faces."""
+    if not faces.images:
+        return {}
+    rois = [roi_from_landmarks(points) for points in faces.points]
+    return {
+        "wflw_val": errors_98(model.landmarks(faces.images, rois), faces.points),
+        "wflw_val_second_look": errors_98(model.second_look(faces.images, rois), faces.points),
+    }
+
+
 def pointing(model: Model, root: Path) -> Angles:
     """Yaw and pitch of Pointing'04's validation persons against pan and tilt.
 
@@ -161,6 +174,7 @@ def measure(data: Path, clips: Path | None, folder: Path, negatives: int = 2000)
     faces = validation.faces
     answers = model.run(validation.crops)
     tests = alignment(model, detector, validation)
+    tests |= wflw_val(model, Labelled.load(data / "wflw_val"))
     known = np.isfinite(faces.mesh).all(1)
     wide = faces.face_px >= 60
     return Results(
@@ -251,6 +265,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def write_pages(name: str, figures: Figures) -> None:
+    """A model's tables into the page of figures, all models' main figures into the card."""
+    page = with_table(FIGURES_PAGE.read_text(), f"of {name}", figures_table(figures))
+    replace_file(FIGURES_PAGE, page.encode())
+    known = {model: read_metadata(ARTIFACTS / model / "1").get("figures", {}) for model in MODELS}
+    card = with_table(CARD.read_text(), "in brief", brief_table({**known, name: figures}))
+    replace_file(CARD, card.encode())
+
+
 def main() -> int:
     """Score the model, print the figures, write them where asked to."""
     args = parse()
@@ -261,7 +284,7 @@ def main() -> int:
     print(json.dumps(figures, indent=2))
     if args.write:
         write_metadata(args.model, {**read_metadata(args.model), "figures": figures})
-        replace_file(CARD, with_table(CARD.read_text(), name, figures_table(figures)).encode())
+        write_pages(name, figures)
     if args.plots or (args.write and name == DEFAULT):
         draw(results, args.plots or FIGURES)
     return 0
