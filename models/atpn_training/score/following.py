@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from atpn.engine.inference import FaceNetwork
 from atpn.faces.detection import Detector
-from atpn.faces.face import Face, faces_of
+from atpn.faces.face import Face
 from atpn.faces.frame import follow_frame
 from atpn.faces.looking import drive
 from atpn.faces.tracking import Rules, State
-from atpn.geometry import Box, crop, roi_from_detection
+from atpn.geometry import Box, roi_from_detection
 from atpn.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from atpn_training.data.images import Images
 from atpn_training.score.measures import Figures, rounded
+from atpn_training.score.served import seen
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
@@ -65,16 +66,12 @@ class Follower:
         now = replace(self.state, seq=self.state.seq + 1)
         followed = drive(
             follow_frame(now, width, height, self.rules),
-            partial(self._see, image),
+            partial(seen, self.network, image),
             partial(self._search, image),
         )
         self.state = followed.state
         looked = followed.found is not None
         return Step(followed.faces, followed.given_up, looked, followed.found or 0)
-
-    def _see(self, image: Images, rois: list[Box]) -> list[Face]:
-        crops = np.stack([crop(image, roi) for roi in rois])
-        return faces_of(rois, self.network.run(crops).each())
 
     def _search(self, image: Images, small: bool) -> list[Box]:
         detect = self.detector.detect if small else self.detector.detect_large

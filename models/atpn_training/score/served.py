@@ -1,15 +1,18 @@
 """The served network on whole sets of images, and the regions of interest that it is shown."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atpn.engine.inference import FaceNetwork, Predictions, find_model
+from atpn.engine.inference import FaceNetwork, Network, Predictions, find_model
 from atpn.faces.detection import Detector
-from atpn.faces.second_look import askew, believed, share
+from atpn.faces.face import Face, faces_of
+from atpn.faces.looking import drive
+from atpn.faces.second_look import look_twice
 from atpn.geometry import (
     Box,
     crop,
@@ -55,24 +58,22 @@ class Model:
 
     def as_photographs(self, images: Images | list[Images], rois: list[Box]) -> Array:
         """Landmarks as /align answers them: faces that lie askew are seen again, upright."""
-        first = self.run(crops_of(images, rois))
-        points = in_images(first, rois)
-        better = [upright_roi(p) for p in points]
-        again = [i for i, roi in enumerate(rois) if askew(roi, better[i])]
-        if again:
-            closer = [better[i] for i in again]
-            second = self.run(crops_of([images[i] for i in again], closer))
-            upright = in_images(second, closer)
-            for k, i in enumerate(again):
-                if believed(float(first.confidence[i]), float(second.confidence[k])):
-                    part = share(points[i], upright[k], closer[k].width)
-                    points[i] += part * (upright[k] - points[i])
-        return points
+        return np.stack(
+            [
+                drive(look_twice([roi]), partial(seen, self.network, image), list)[0].landmarks
+                for image, roi in zip(images, rois, strict=True)
+            ]
+        )
 
     def second_look(self, images: Images | list[Images], rois: list[Box]) -> Array:
         """Landmarks as of faces that are tracked: seen again where they were found, upright."""
         found = self.landmarks(images, rois)
         return self.landmarks(images, [upright_roi(points) for points in found])
+
+
+def seen(network: Network, image: Images, rois: list[Box]) -> list[Face]:
+    """What a network sees in regions of one image, as `atpn.faces.looking.drive` asks it."""
+    return faces_of(rois, network.run(crops_of([image] * len(rois), rois)).each())
 
 
 def crops_of(images: Images | list[Images], rois: list[Box]) -> Images:
