@@ -78,6 +78,7 @@ def made_up_faces(count: int = 4, seed: int = 0) -> Faces:
         face_px=np.full(count, 100, np.float32),
         weight=np.ones(count, np.float32),
         source=np.array(["made_up"] * count),
+        person=np.array([""] * count),
     )
 
 

@@ -45,6 +45,7 @@ class Faces:
     face_px: Array  # (N,) side of the landmark rectangle in the original photograph
     weight: Array  # (N,) sampling weight
     source: NDArray[np.str_]  # (N,)
+    person: NDArray[np.str_]  # (N,) of Pointing'04, else empty
 
     def __len__(self) -> int:
         return len(self.images)
@@ -128,4 +129,5 @@ def load_faces(
         face_px=np.array([float(row["face_px"]) for row in picked], np.float32),
         weight=weight * usable,
         source=source,
+        person=np.array([row["person"] for row in picked]),
     )
