@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from atpn.geometry import rotation_from_euler
-from atpn_training.data.batches import POSED_PROFILES, Sampler
+from atpn_training.data.batches import PROFILE_SHARE, Sampler
 from atpn_training.data.faces import Faces
 from atpn_training.data.images import STORED
 from atpn_training.data.profiles import (
@@ -181,7 +181,7 @@ def test_pose_batches_mix_in_their_share_of_profiles() -> None:
     sampler = Sampler(plain.faces, plain.backgrounds, profiles=turned)
     yaw = sampler.posed(np.random.default_rng(0), 400)["euler"][:, 0].abs()
     share = float((yaw > 0.8).float().mean())
-    assert abs(share - POSED_PROFILES) < 0.1
+    assert abs(share - PROFILE_SHARE) < 0.1
 
 
 def test_pose_batches_with_profiles_are_reproducible() -> None:

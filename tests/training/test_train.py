@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from atpn_training.network.atpn import ATPN
+from atpn_training.network.config import NetConfig
 from atpn_training.train.__main__ import parse
+from atpn_training.train.checkpoint import load_net, save_weights
 from atpn_training.train.plan import Plan
 from atpn_training.train.run import mean_shape
 from atpn_training.train.stage import Feed, Journal, freeze, loss_of, optimizers_of, train_stage
@@ -160,3 +162,21 @@ def test_the_mean_shape_fills_two_thirds_of_the_crop() -> None:
     shape = mean_shape(points)
     assert (shape.amax(0) - shape.amin(0)).max() == pytest.approx(1 / 1.5, abs=1e-5)
     assert torch.allclose((shape.amax(0) + shape.amin(0)) / 2, torch.tensor(0.5), atol=1e-5)
+
+
+def test_weights_are_read_as_the_network_that_they_are_of(tmp_path: Path) -> None:
+    """Of a finished stage and of one in its middle, without being told the configuration."""
+    net = tiny_net()
+    shake_batch_norm(net)
+    train(net, tmp_path, "alignment", settle=0.0)
+    save_weights(net, tmp_path / "alignment.done.pt")
+    for name in ("alignment.done.pt", "alignment.pt"):
+        read = load_net(tmp_path / name)
+        assert read.cfg == net.cfg
+        for key, value in net.state_dict().items():
+            torch.testing.assert_close(read.state_dict()[key], value, msg=key)
+
+
+def test_weights_of_before_they_said_what_they_are_of_are_the_whole_network(tmp_path: Path) -> None:
+    torch.save(ATPN().state_dict(), tmp_path / "old.pt")
+    assert load_net(tmp_path / "old.pt").cfg == NetConfig()

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,8 +22,7 @@ Batch = dict[str, Tensor]
 #: For each positive. The paper draws ten; fewer make the threshold of 0.7 kinder to faces that
 #: are hard to see, and show more faces in the same time.
 NEGATIVES = 3
-#: Of the samples of the pose and of the alignment stage are heads turned on by `profiles`.
-POSED_PROFILES, ALIGNED_PROFILES = 0.25, 0.12
+PROFILE_SHARE = 0.25  # of the pose stage's samples are heads turned on by `profiles`
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Sampler:
     faces: Faces
     backgrounds: list[Image]
     scenes: list[Scene] = field(default_factory=list)
-    profiles: Faces | None = None  # synthesised
+    profiles: Faces | None = None  # synthesised, for the pose stage alone
 
     def __post_init__(self) -> None:
         self._p = self.faces.weight / self.faces.weight.sum()
@@ -43,36 +41,28 @@ class Sampler:
         self._p_posed = posed / max(posed.sum(), 1e-9)
         self._wide = np.flatnonzero(self.faces.face_px >= FACE_PX)
 
-    def _chosen(
-        self, rng: Generator, size: int, turned: float, p: NDArray[np.float32]
-    ) -> list[tuple[Faces, int]]:
-        """Faces by their probabilities ``p``, and about the share ``turned`` of made profiles."""
-        made = self.profiles
-        count = int(rng.binomial(size, turned)) if made is not None and len(made) else 0
-        chosen = [(self.faces, int(i)) for i in rng.choice(len(p), size - count, p=p)]
-        if made is not None and count:
-            chosen += [(made, int(i)) for i in rng.integers(len(made), size=count)]
-        return chosen
-
     def _sample(self, rng: Generator, faces: Faces, i: int) -> Sample:
         sample = random_crop(rng, faces.images[i], faces.points[i], faces.euler[i])
         return Sample(disturbed(rng, sample.image, self.backgrounds), sample.points, sample.euler)
 
     def aligned(self, rng: Generator, size: int) -> Batch:
         """Stage 1: image, points, weight (down where the points are in doubt)."""
-        pairs = self._chosen(rng, size, ALIGNED_PROFILES, self._p)
-        samples = [self._sample(rng, faces, i) for faces, i in pairs]
-        doubt = np.array([faces.doubt[i] for faces, i in pairs], np.float32)
+        rows = rng.choice(len(self.faces), size, p=self._p)
+        samples = [self._sample(rng, self.faces, i) for i in rows]
         return {
             "image": stack([s.image for s in samples]),
             "points": torch.from_numpy(np.stack([s.points for s in samples])),
-            "weight": torch.from_numpy(1 / (1 + (doubt / 0.02) ** 2)),
+            "weight": torch.from_numpy(1 / (1 + (self.faces.doubt[rows] / 0.02) ** 2)),
         }
 
     def posed(self, rng: Generator, size: int) -> Batch:
         """Stage 3: image and euler (yaw, pitch, roll in radians)."""
-        pairs = self._chosen(rng, size, POSED_PROFILES, self._p_posed)
-        samples = [self._sample(rng, faces, i) for faces, i in pairs]
+        made = self.profiles
+        turned = int(rng.binomial(size, PROFILE_SHARE)) if made is not None and len(made) else 0
+        rows = rng.choice(len(self.faces), size - turned, p=self._p_posed)
+        samples = [self._sample(rng, self.faces, i) for i in rows]
+        if made is not None and turned:
+            samples += [self._sample(rng, made, i) for i in rng.integers(len(made), size=turned)]
         return {
             "image": stack([s.image for s in samples]),
             "euler": torch.from_numpy(np.stack([s.euler for s in samples])),

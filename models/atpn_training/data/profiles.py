@@ -2,8 +2,8 @@
 
 The idea of turning a photographed face on over a fitted shape, its surroundings drawn along, is
 face profiling (Zhu et al., "Face Alignment Across Large Poses: A 3D Solution", CVPR 2016, section
-4). Here the shape is learned from the training faces' own meshes. The landmarks turn along; those
-that the head then hides are moved to its outline, as WFLW marks them.
+4). Here the shape is learned from the training faces' own meshes. The landmarks turn along, and
+the head's outline takes those that it hides; the pose stage alone learns from such faces.
 """
 
 from dataclasses import dataclass, replace

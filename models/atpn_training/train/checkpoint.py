@@ -29,6 +29,7 @@ class Checkpoint:
     ) -> None:
         """Write atomically, so that a killed run leaves the previous one."""
         state = {
+            **identity(net),
             "step": step,
             "net": net.state_dict(),
             "average": average.state_dict(),
@@ -91,9 +92,12 @@ def training_commit() -> str | None:
 
 def save_weights(net: ATPN, path: Path) -> None:
     """Write weights with what they are of: configuration, variant and the code's commit."""
-    torch.save(
-        {"net": net.state_dict(), "config": asdict(net.cfg), "commit": training_commit()}, path
-    )
+    torch.save({**identity(net), "net": net.state_dict()}, path)
+
+
+def identity(net: ATPN) -> dict[str, Any]:
+    """What weights are of: the network's configuration with its variant, and the code's commit."""
+    return {"config": asdict(net.cfg), "commit": training_commit()}
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
