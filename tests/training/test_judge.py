@@ -13,12 +13,12 @@ from atpn.engine.inference import shipped_models
 from atpn.landmarks import MIRROR
 from atpn_training.data.wflw_val import ATTRIBUTES, Labelled, looks_aside
 from atpn_training.score.judge import (
-    Candidate,
     Material,
     judge,
     named,
     table,
 )
+from atpn_training.score.served import Model
 from atpn_training.train.consensus import unmirrored
 from tests.training.synthetic import astronaut_points, write_data, write_image
 
@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_table_has_a_column_a_network_and_the_attributes_that_occur(data: Path) -> None:
-    rows = judge(Candidate(SHIPPED), Material.load(data))
+    rows = judge(Model.load(SHIPPED), Material.load(data))
     text = table({"before": rows, "after": rows})
     assert text.startswith("| error | before | after |")
     assert "WFLW val, all (2)" in rows

@@ -21,7 +21,7 @@ from atpn_training.artefacts.files import ARTIFACTS
 from atpn_training.data.faces import load_faces
 from atpn_training.data.images import Array, Images
 from atpn_training.score.measures import THRESHOLD, errors_98
-from atpn_training.score.served import Model, in_images
+from atpn_training.score.served import Model, Runs, in_images
 
 LARGEST_LOSS = 0.02  # of the NME, relative
 LARGEST_TURN = 0.5  # degrees between the two networks' head poses, mean
@@ -102,7 +102,7 @@ def compare(base: Predictions, other: Predictions, trial: Trial) -> Comparison:
     return Comparison(trial.nme(base), trial.nme(other), float(turn.mean()), float(flips.mean()))
 
 
-def speed_ratio(base: FaceNetwork, other: FaceNetwork, crops: Images, rounds: int) -> float:
+def speed_ratio(base: Runs, other: Runs, crops: Images, rounds: int) -> float:
     """Median over rounds of the base's time / the other's, each round one run of both."""
     for network in (base, other):
         network.run(crops)

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atpn.engine.inference import FaceNetwork
 from atpn.faces.detection import Detector
 from atpn.faces.face import Face
 from atpn.faces.frame import follow_frame
@@ -19,7 +18,7 @@ from atpn.geometry import Box, roi_from_detection
 from atpn.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from atpn_training.data.images import Images
 from atpn_training.score.measures import Figures, rounded
-from atpn_training.score.served import seen
+from atpn_training.score.served import Runs, seen
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
@@ -55,7 +54,7 @@ def frames(path: Path) -> Iterator[Images]:
 class Follower:
     """A stream without a socket: drives the very steps that the service drives."""
 
-    network: FaceNetwork
+    network: Runs
     detector: Detector
     rules: Rules = field(default_factory=Rules)
     state: State = field(default_factory=State)
@@ -78,7 +77,7 @@ class Follower:
         return [roi_from_detection(found.box) for found in detect(image)]
 
 
-def follow(network: FaceNetwork, detector: Detector, clip: Iterable[Images]) -> list[Step]:
+def follow(network: Runs, detector: Detector, clip: Iterable[Images]) -> list[Step]:
     """Track a whole clip."""
     follower = Follower(network, detector)
     return [follower.advance(image) for image in clip]

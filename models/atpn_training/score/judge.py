@@ -6,45 +6,20 @@ A network is a version folder with an ONNX file, or a file of weights (which nee
 """
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from atpn.engine.inference import FaceNetwork, Predictions, find_model
-from atpn.geometry import Box, roi_from_landmarks
+from atpn.geometry import roi_from_landmarks
 from atpn_training.data.faces import Faces, load_faces
-from atpn_training.data.images import Array, Images
+from atpn_training.data.images import Array
 from atpn_training.data.wflw_val import Labelled
 from atpn_training.score.measures import Values, errors_98, errors_inner
-from atpn_training.score.served import crops_of, in_images
+from atpn_training.score.served import Model, crops_of
 
 Rows = dict[str, float]
-
-
-class Candidate:
-    """A network to judge: (N, 112, 112, 3) crops to predictions, and landmarks in pictures."""
-
-    def __init__(self, path: Path) -> None:
-        if path.suffix == ".pt":
-            from atpn_training.artefacts.weights import TorchNetwork  # noqa: PLC0415  torch is slow to load
-
-            self._network: FaceNetwork | TorchNetwork = TorchNetwork(path)
-        else:
-            root = path.resolve().parent
-            self._network = FaceNetwork(find_model(root.parent, root.name, path.name))
-
-    def run(self, crops: Images, size: int = 64) -> Predictions:
-        """Predictions in bounded batches."""
-        parts = [self._network.run(crops[i : i + size]) for i in range(0, len(crops), size)]
-        columns = zip(*((p.landmarks, p.pose, p.confidence) for p in parts), strict=True)
-        return Predictions(*(np.concatenate(column) for column in columns))
-
-    def landmarks(self, images: Sequence[Images], rois: list[Box]) -> Array:
-        """(N, 98, 2) in image pixels, one ROI an image."""
-        return in_images(self.run(crops_of(list(images), rois)), rois)
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,7 @@ class Material:
         return cls(Labelled.load(data / "wflw_val"), load_faces(data, "val"))
 
 
-def judge(network: Candidate, material: Material) -> Rows:
+def judge(network: Model, material: Material) -> Rows:
     """Every row of the table for one network: NME in %, angles in degrees."""
     return {
         **_wflw(network, material.wflw),
@@ -70,14 +45,14 @@ def judge(network: Candidate, material: Material) -> Rows:
     }
 
 
-def _wflw(network: Candidate, faces: Labelled) -> Rows:
+def _wflw(network: Model, faces: Labelled) -> Rows:
     rois = [roi_from_landmarks(p) for p in faces.points]
     own = errors_98(network.landmarks(faces.images, rois), faces.points).interocular
     rows = {f"WFLW val, {k} ({m.sum()})": 100 * own[m].mean() for k, m in faces.groups().items()}
     return {**rows, "WFLW val, worst tenth": 100 * np.sort(own)[-len(own) // 10 :].mean()}
 
 
-def _hand(network: Candidate, faces: Faces) -> Rows:
+def _hand(network: Model, faces: Faces) -> Rows:
     rows = {}
     for name, source, labels, errors in (
         ("LFPW val, hand", "lfpw", faces.hand68, errors_inner),
@@ -91,14 +66,14 @@ def _hand(network: Candidate, faces: Faces) -> Rows:
     return rows
 
 
-def _teacher(network: Candidate, faces: Faces) -> Rows:
+def _teacher(network: Model, faces: Faces) -> Rows:
     faces = faces.where(faces.source != "pointing04")
     rois = [roi_from_landmarks(p) for p in faces.teacher]
     own = errors_98(network.landmarks(list(faces.images), rois), faces.teacher).interocular
     return {f"teacher's points, median ({len(own)})": 100 * float(np.median(own))}
 
 
-def _pose(network: Candidate, faces: Faces) -> Rows:
+def _pose(network: Model, faces: Faces) -> Rows:
     rois = [roi_from_landmarks(p) for p in faces.teacher]
     crops = crops_of(faces.images, rois)
     found, mirrored = network.run(crops).pose, network.run(crops[:, :, ::-1]).pose
@@ -154,7 +129,7 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     material = Material.load(args.data)
-    print(table({name: judge(Candidate(path), material) for name, path in args.networks}))
+    print(table({name: judge(Model.load(path), material) for name, path in args.networks}))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atpn.engine.inference import FaceNetwork, Network, Predictions, find_model
+from atpn.engine.inference import FaceNetwork, Predictions, find_model
 from atpn.faces.detection import Detector
 from atpn.faces.face import Face, faces_of
 from atpn.faces.looking import drive
@@ -27,18 +28,29 @@ from atpn_training.data.images import Array, Images
 JITTER = (0.04, 0.08)  # ROI noise: centre in sides, logarithm of the side
 
 
+class Runs(Protocol):
+    """What answers crops: a served network, or one before its export."""
+
+    def run(self, crops: Images) -> Predictions:
+        """(N, 112, 112, 3) uint8 RGB crops to predictions."""
+
+
 @dataclass(frozen=True)
 class Model:
-    """The served network as an array function, in bounded batches."""
+    """A network as an array function, in bounded batches."""
 
-    network: FaceNetwork
+    network: Runs
     batch: int = 64
 
     @classmethod
-    def load(cls, folder: Path) -> "Model":
-        """The model of a version folder, whose checksum must be right."""
-        found = find_model(folder.resolve().parents[1], folder.resolve().parent.name, folder.name)
-        return cls(FaceNetwork(found))
+    def load(cls, path: Path) -> "Model":
+        """The model of a version folder, whose checksum must be right, or a file of weights."""
+        if path.suffix == ".pt":
+            from atpn_training.artefacts.weights import TorchNetwork  # noqa: PLC0415  slow to load
+
+            return cls(TorchNetwork(path))
+        folder = path.resolve()
+        return cls(FaceNetwork(find_model(folder.parents[1], folder.parent.name, folder.name)))
 
     def run(self, crops: Images) -> Predictions:
         """Predictions of (N, 112, 112, 3) crops."""
@@ -71,7 +83,7 @@ class Model:
         return self.landmarks(images, [upright_roi(points) for points in found])
 
 
-def seen(network: Network, image: Images, rois: list[Box]) -> list[Face]:
+def seen(network: Runs, image: Images, rois: list[Box]) -> list[Face]:
     """What a network sees in regions of one image, as `atpn.faces.looking.drive` asks it."""
     return faces_of(rois, network.run(crops_of([image] * len(rois), rois)).each())
 

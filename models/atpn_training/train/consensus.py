@@ -19,20 +19,19 @@ from atpn.geometry import Box, roi_from_landmarks, square, upright_roi
 from atpn.landmarks import MIRROR
 from atpn_training.data.faces import load_faces
 from atpn_training.data.images import Array, Images
-from atpn_training.score.judge import Candidate
-from atpn_training.score.served import crops_of, in_images
+from atpn_training.score.served import Model, crops_of, in_images
 
 SCALES = (0.93, 1.08)  # of the region's side
 TURNS = (-0.12, 0.12)  # radians
 CHUNK = 64  # faces at once
 
 
-def looked_at(network: Candidate, images: Images, rois: list[Box]) -> Array:
+def looked_at(network: Model, images: Images, rois: list[Box]) -> Array:
     """Landmarks by each look (L, N, 98, 2) in image pixels, from regions around the faces.
 
     The first look only finds the upright region that the others, and their mirror images, see.
     """
-    upright = [upright_roi(p) for p in network.landmarks(list(images), rois)]
+    upright = [upright_roi(p) for p in network.landmarks(images, rois)]
     looks = []
     for scale in SCALES:
         for turn in TURNS:
@@ -77,7 +76,7 @@ def main() -> None:
     """Look at the training faces and write the file."""
     args = parse()
     cv2.setNumThreads(1)
-    network, faces = Candidate(args.network), load_faces(args.data, args.split)
+    network, faces = Model.load(args.network), load_faces(args.data, args.split)
     points, spread = [], []
     for i in tqdm(range(0, len(faces), CHUNK), desc="looking"):
         rois = [roi_from_landmarks(p) for p in faces.points[i : i + CHUNK]]
