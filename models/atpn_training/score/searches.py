@@ -1,6 +1,6 @@
 """Which quick search may stand before the detector's thorough one: a table of sizes and shares.
 
-    python -m atpn_training.searches --data DATA [--clips FOLDER]
+    python -m atpn_training.score.searches --data DATA [--clips FOLDER]
 
 Per candidate: how many images it decides alone, what the thorough search would have found there
 besides, what it finds besides, and CPU milliseconds an image of both in its place.
@@ -18,8 +18,8 @@ import numpy as np
 
 from atpn.faces import detection
 from atpn.faces.detection import Detection, Detector
-from atpn_training.data import Images, read_rgb
-from atpn_training.served import shipped_detector
+from atpn_training.data.images import Images, read_rgb
+from atpn_training.score.served import shipped_detector
 
 T = TypeVar("T")
 
