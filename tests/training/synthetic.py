@@ -74,7 +74,6 @@ def made_up_faces(count: int = 4, seed: int = 0) -> Faces:
         euler=euler,
         looked=np.full((count, 2), np.nan, np.float32),
         spread=np.full(count, 0.01, np.float32),
-        doubt=np.full(count, 0.01, np.float32),
         face_px=np.full(count, 100, np.float32),
         weight=np.ones(count, np.float32),
         source=np.array(["made_up"] * count),

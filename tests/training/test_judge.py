@@ -10,7 +10,6 @@ import pytest
 import skimage.data
 
 from atpn.engine.inference import shipped_models
-from atpn.landmarks import MIRROR
 from atpn_training.data.wflw_val import ATTRIBUTES, Labelled, looks_aside
 from atpn_training.score.judge import (
     Material,
@@ -19,7 +18,6 @@ from atpn_training.score.judge import (
     table,
 )
 from atpn_training.score.served import Model
-from atpn_training.train.consensus import unmirrored
 from tests.training.synthetic import astronaut_points, write_data, write_image
 
 SHIPPED = shipped_models() / "atpn" / "1"
@@ -83,9 +81,3 @@ def test_a_face_looks_aside_where_its_nose_is_far_from_the_middle_of_its_eyes() 
 def test_networks_are_named_by_what_stands_before_the_equals_sign() -> None:
     assert named("new=runs/pose.done.pt") == ("new", Path("runs/pose.done.pt"))
     assert named("runs/pose.pt") == ("pose", Path("runs/pose.pt"))
-
-
-def test_landmarks_of_a_mirrored_crop_are_mirrored_back() -> None:
-    points = np.random.default_rng(0).uniform(0, 1, (3, 98, 2)).astype(np.float32)
-    mirrored = points[:, MIRROR] * [-1, 1] + [1, 0]
-    np.testing.assert_allclose(unmirrored(mirrored.astype(np.float32)), points, atol=1e-6)

@@ -20,7 +20,6 @@ STEPS = 20
 KILLED_AT = 4
 PARTS = {
     "alignment": {"backbone", "alignment"},
-    "refinement": {"backbone", "alignment"},
     "tracking": {"tracking"},
     "pose": {"pose"},
 }

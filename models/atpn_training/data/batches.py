@@ -46,13 +46,13 @@ class Sampler:
         return Sample(disturbed(rng, sample.image, self.backgrounds), sample.points, sample.euler)
 
     def aligned(self, rng: Generator, size: int) -> Batch:
-        """Stage 1: image, points, weight (down where the points are in doubt)."""
+        """Stage 1: image, points, weight (down where the teacher's passes disagree)."""
         rows = rng.choice(len(self.faces), size, p=self._p)
         samples = [self._sample(rng, self.faces, i) for i in rows]
         return {
             "image": stack([s.image for s in samples]),
             "points": torch.from_numpy(np.stack([s.points for s in samples])),
-            "weight": torch.from_numpy(1 / (1 + (self.faces.doubt[rows] / 0.02) ** 2)),
+            "weight": torch.from_numpy(1 / (1 + (self.faces.spread[rows] / 0.02) ** 2)),
         }
 
     def posed(self, rng: Generator, size: int) -> Batch:

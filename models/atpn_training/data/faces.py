@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from atpn.geometry import euler_from_rotation
 from atpn_training.data.images import STORED, Array, Images, read_rgb
-from atpn_training.data.labels import agreed, calibrated, targets
+from atpn_training.data.labels import calibrated, targets
 
 #: How often a crop of each source is drawn, relative to the others. The WFLW photographs are
 #: closest to the test; utkface is cut tight and large; youtube repeats its people; under masks
@@ -41,7 +41,6 @@ class Faces:
     euler: Array  # (N, 3) target yaw, pitch, roll: the mesh's, calibrated
     looked: Array  # (N, 2) where Pointing'04's people were told to look: yaw, pitch; else NaN
     spread: Array  # (N,) disagreement of the teacher's passes / rectangle side
-    doubt: Array  # (N,) of the target landmarks / rectangle side: the spread, or see `agreed`
     face_px: Array  # (N,) side of the landmark rectangle in the original photograph
     weight: Array  # (N,) sampling weight
     source: NDArray[np.str_]  # (N,)
@@ -87,13 +86,8 @@ def load_meshes(root: Path, split: str, open_only: bool = False) -> Array:
     return meshes
 
 
-def load_faces(
-    root: Path, split: str, open_only: bool = False, consensus: Path | None = None
-) -> Faces:
-    """Read ``faces.csv``, ``labels.npz`` and the crops of one split (``train`` or ``val``).
-
-    ``consensus``: the file of `atpn_training.train.consensus`, mixed into the targets.
-    """
+def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
+    """Read ``faces.csv``, ``labels.npz`` and the crops of one split (``train`` or ``val``)."""
     rows = _listed(root, split, open_only)
     chosen, picked = list(rows), list(rows.values())
     with np.load(root / "labels.npz") as labels:
@@ -108,13 +102,7 @@ def load_faces(
         mesh[known] = euler_from_rotation(rotation[known].astype(np.float64))
     looked = np.radians([[_number(row["pan"]), _number(row["tilt"])] for row in picked])
     looked = looked.astype(np.float32)
-    spread = np.array([float(row["spread"]) for row in picked], np.float32)
-    said, doubt = teacher, spread
-    if consensus is not None:
-        with np.load(consensus) as looks:
-            said, doubt = agreed(teacher, spread, looks["points"], looks["spread"].mean(1))
-    points, usable = targets(said, hand68, hand98, source)
-    doubt = np.where(np.isfinite(hand98).all((1, 2)), 0, doubt).astype(np.float32)
+    points, usable = targets(teacher, hand68, hand98, source)
     weight = np.array([SOURCE_WEIGHT.get(s, 1.0) for s in source], np.float32)
     return Faces(
         images=images,
@@ -124,8 +112,7 @@ def load_faces(
         mesh=mesh,
         euler=calibrated(mesh, looked),
         looked=looked,
-        spread=spread,
-        doubt=doubt,
+        spread=np.array([float(row["spread"]) for row in picked], np.float32),
         face_px=np.array([float(row["face_px"]) for row in picked], np.float32),
         weight=weight * usable,
         source=source,

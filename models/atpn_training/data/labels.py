@@ -84,26 +84,6 @@ def hand_targets(teacher: Array, hand68: Array) -> tuple[Array, NDArray[np.bool_
     return frame.back(targets), distance <= BOTH_LOST
 
 
-#: No passes are nearer to the truth than this share of the face's side, however much they agree.
-FLOOR = 0.008
-
-
-def agreed(teacher: Array, spread: Array, network: Array, apart: Array) -> tuple[Array, Array]:
-    """The mean of the teacher's and a network's points, each as far as its own passes agree.
-
-    ``teacher`` and ``network`` (N, 98, 2), ``spread`` and ``apart`` (N,) the disagreement of the
-    passes of each / rectangle side. Returns points (N, 98, 2) and their doubt (N,), likewise.
-    """
-    theirs, ours = FLOOR**2 + spread**2, FLOOR**2 + apart**2
-    share = theirs / (theirs + ours)  # of the network
-    points = teacher + share[:, None, None] * (network - teacher)
-    distance = np.linalg.norm(teacher - network, axis=-1).mean(1)
-    distance /= np.ptp(network, axis=1).max(1)
-    within = share * apart**2 + (1 - share) * spread**2
-    doubt = np.sqrt(within + share * (1 - share) * distance**2)
-    return points.astype(np.float32), doubt.astype(np.float32)
-
-
 def targets(
     teacher: Array, hand68: Array, hand98: Array, source: NDArray[np.str_]
 ) -> tuple[Array, NDArray[np.bool_]]:

@@ -43,13 +43,8 @@ class ATPN(nn.Module):
 
     def align(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Landmarks S1 = S0 + residual (B, points, 2) and F_I (B, C, 28, 28)."""
-        low = self.backbone.low(normalised(images))
-        return self.align_from(low), low
-
-    def align_from(self, low: Tensor) -> Tensor:
-        """Landmarks S1 = S0 + residual (B, points, 2) from F_I (B, C, 28, 28)."""
-        residual: Tensor = self.alignment(low, *self.backbone.high(low))
-        return self.mean_shape + residual
+        f1, f2, f3 = self.backbone(normalised(images))
+        return self.mean_shape + self.alignment(f1, f2, f3), f1
 
     def fuse(self, images: Tensor, landmarks: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """F_O = F_I * H (section 3.3) as the pose and as the tracking branch see it.

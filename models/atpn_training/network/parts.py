@@ -36,18 +36,10 @@ class Backbone(nn.Module):
         self.stage2 = stage(c1, c2, 3, e2, nn.ReLU, squeeze=True)
         self.stage3 = stage(c2, c3, 4, e3, nn.Hardswish, squeeze=True)
 
-    def low(self, x: Tensor) -> Tensor:
-        """The features at 28x28, F_I."""
-        return self.stage1(self.stem(x))  # type: ignore[no-any-return]
-
-    def high(self, low: Tensor) -> tuple[Tensor, Tensor]:
-        """The features at 14x14 and 7x7, from those at 28x28."""
-        middle = self.stage2(low)
-        return middle, self.stage3(middle)
-
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        low = self.low(x)
-        return low, *self.high(low)
+        f1 = self.stage1(self.stem(x))
+        f2 = self.stage2(f1)
+        return f1, f2, self.stage3(f2)
 
 
 class AlignmentBranch(nn.Module):

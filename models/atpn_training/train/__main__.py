@@ -30,7 +30,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and log")
-    parser.add_argument("--stage", choices=[*PLANS, "all"], default="all")
+    parser.add_argument("--stage", choices=[*STAGES, "all"], default="all")
     parser.add_argument("--variant", choices=VARIANTS, default="full", help="of the ablation")
     parser.add_argument("--steps", type=int, help="instead of the plan's")
     parser.add_argument("--batch", type=int, help="instead of the plan's")
@@ -43,8 +43,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="of the steps after which batch norms keep their statistics (0: from the start)",
     )
     parser.add_argument("--open-only", action="store_true", help="openly licensed faces only")
-    parser.add_argument("--profiles", type=int, default=0, help="heads turned on (2000)")
-    parser.add_argument("--consensus", type=Path, help="file of atpn_training.train.consensus")
+    parser.add_argument("--profiles", type=int, default=0, help="made for the pose stage (2000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
@@ -55,7 +54,8 @@ def main() -> None:
     """Run the stages that were asked for, one after the other."""
     args = parse()
     cv2.setNumThreads(1)
-    sources = Sources(args.data, args.open_only, args.profiles, args.consensus)
+    turned = args.profiles if args.stage in ("pose", "all") else 0
+    sources = Sources(args.data, args.open_only, turned)
     material = Material.load(sources)
     run = Run(args.out, material, args.seed, args.workers, args.every)
     net = run.new_net(args.variant)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-STAGES = ("alignment", "tracking", "pose")  # of a run from nothing, in this order
+STAGES = ("alignment", "tracking", "pose")  # in this order
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,8 @@ class Plan:
         return round(self.steps * self.settle)
 
 
-#: ``refinement`` aligns on with the 28x28 features kept: what the heads see stays as it is.
 PLANS = {
     "alignment": Plan(steps=8000, batch=64, rate=1.5e-3, orthogonal=True),
     "tracking": Plan(steps=1500, batch=132, rate=2e-3, warmup=100, average=0.99),
     "pose": Plan(steps=1500, batch=128, rate=2e-3, warmup=100, average=0.99),
-    "refinement": Plan(steps=4000, batch=64, rate=1.5e-3, warmup=60, settle=0, orthogonal=True),
 }

@@ -19,7 +19,7 @@ from atpn_training.network.atpn import ATPN
 from atpn_training.network.config import VARIANTS, NetConfig
 from atpn_training.train import validate
 from atpn_training.train.checkpoint import load_weights, save_weights, saved_step
-from atpn_training.train.plan import PLANS, STAGES, Plan
+from atpn_training.train.plan import STAGES, Plan
 from atpn_training.train.stage import Feed, Journal, train_stage
 from atpn_training.train.validate import Report
 
@@ -35,11 +35,10 @@ class Sources:
     #: then stand in for them.
     open_only: bool = False
     turned: int = 0  # profiles that are made
-    consensus: Path | None = None  # file of `atpn_training.train.consensus`
 
     def sampler(self) -> Sampler:
         """Reads the training faces and what goes with them."""
-        faces = load_faces(self.data, "train", self.open_only, self.consensus)
+        faces = load_faces(self.data, "train", self.open_only)
         made = None
         if self.turned:
             meshes = load_meshes(self.data, "train", self.open_only)
@@ -71,17 +70,14 @@ class Material:
     @classmethod
     def of(cls, sampler: Sampler, validation: Validation) -> "Material":
         """What each stage takes of the samples and of the validation."""
-        aligned = partial(validate.alignment, validation=validation)
         return cls(
             {
                 "alignment": sampler.aligned,
-                "refinement": sampler.aligned,
                 "tracking": sampler.judged,
                 "pose": sampler.posed,
             },
             {
-                "alignment": aligned,
-                "refinement": aligned,
+                "alignment": partial(validate.alignment, validation=validation),
                 "tracking": partial(validate.tracking, validation=validation),
                 "pose": partial(validate.pose, validation=validation),
             },
@@ -104,9 +100,8 @@ class Run:
         return self.out / f"{stage}.done.pt"
 
     def before(self, stage: str) -> Path | None:
-        """The weights of the stage before; None where there are none. Refinement comes last."""
-        order = [*STAGES, "refinement"]
-        earlier = [self.finished(name) for name in order[: order.index(stage)]]
+        """The weights of the stage before; None where there are none."""
+        earlier = [self.finished(name) for name in STAGES[: STAGES.index(stage)]]
         return earlier[-1] if earlier and earlier[-1].exists() else None
 
     def new_net(self, variant: str) -> ATPN:
@@ -131,7 +126,7 @@ class Run:
             return
         started = time.monotonic()
         draw = partial(self.material.draws[stage], size=plan.batch)
-        feed = Feed(draw, self.seed * 10 + list(PLANS).index(stage), self.workers)
+        feed = Feed(draw, self.seed * 10 + STAGES.index(stage), self.workers)
         journal = Journal(self.out, self.material.validations[stage], self.every)
         train_stage(net, stage, plan, feed, journal)
         save_weights(net, done)

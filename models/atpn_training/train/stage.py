@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from atpn_training.data.batches import Batch, batches
-from atpn_training.network.atpn import ATPN, normalised
+from atpn_training.network.atpn import ATPN
 from atpn_training.train.checkpoint import Checkpoint, Curve
 from atpn_training.train.losses import alignment_loss, pose_loss, tracking_loss
 from atpn_training.train.muon import Muon, is_matrix
@@ -27,10 +27,8 @@ AVERAGE_EVERY = 4  # steps; at each one, averaging would take 8 % of a step
 
 def trained_part(net: ATPN, stage: str) -> list[nn.Module]:
     """The modules that a stage changes; everything else is frozen (section 3.5)."""
-    backbone = net.backbone
     parts: dict[str, list[nn.Module | None]] = {
-        "alignment": [backbone, net.alignment],
-        "refinement": [backbone.stage2, backbone.stage3, net.alignment],
+        "alignment": [net.backbone, net.alignment],
         "tracking": [net.tracking, net.tracking_features],
         "pose": [net.pose, net.pose_features],
     }
@@ -42,10 +40,6 @@ def loss_of(net: ATPN, stage: str, batch: Batch) -> Tensor:
     images = batch["image"].to(memory_format=torch.channels_last)
     if stage == "alignment":
         return alignment_loss(net.align(images)[0], batch["points"], batch["weight"])
-    if stage == "refinement":
-        with torch.no_grad():
-            low = net.backbone.low(normalised(images))
-        return alignment_loss(net.align_from(low), batch["points"], batch["weight"])
     with torch.no_grad():
         aligned = net.align(images)
     for_pose, for_tracking = net.fuse(images, *aligned)
