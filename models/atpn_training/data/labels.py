@@ -97,9 +97,9 @@ def targets(
     return points, usable
 
 
-#: The mesh's yaw is stretched beyond so many degrees, for Pointing'04's people look farther aside.
-#: Its pitch is not: factorised, the mesh's own points turn by less (`score.calibration`).
-YAW_KNEE, YAW_STRETCH = 15.0, 1.25
+#: The mesh's yaw is stretched beyond so many degrees, where it begins to saturate. Below, and in
+#: pitch, it is taken as it is: factorised, its own points turn by no more (`score.calibration`).
+YAW_KNEE, YAW_STRETCH = 35.0, 1.6
 
 
 def calibrated(mesh: Array, looked: Array) -> Array:
