@@ -25,8 +25,6 @@ SOURCE_WEIGHT = {
     "youtube": 0.7,
     "facemask": 0.7,
 }
-#: A label is doubtful where the teacher's passes differ by more than this share of the face's side.
-DOUBTFUL = 0.03
 
 
 @dataclass(frozen=True)

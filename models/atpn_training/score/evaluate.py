@@ -24,6 +24,7 @@ from atpn_training.data.faces import load_faces
 from atpn_training.data.held_back import Validation
 from atpn_training.data.images import Array
 from atpn_training.data.labels import DOUBTFUL, HAND_68, HAND_98
+from atpn_training.data.negatives import FACE_PX
 from atpn_training.data.scenes import load_backgrounds, load_scenes, split_list
 from atpn_training.data.wflw_val import Labelled
 from atpn_training.score.card import CARD, FIGURES_PAGE, brief_table, figures_table, with_table
@@ -176,7 +177,7 @@ def measure(data: Path, clips: Path | None, folder: Path, negatives: int = 2000)
     tests = alignment(model, detector, validation)
     tests |= wflw_val(model, Labelled.load(data / "wflw_val"))
     known = np.isfinite(faces.mesh).all(1)
-    wide = faces.face_px >= 60
+    wide = faces.face_px >= FACE_PX
     return Results(
         alignment=tests,
         by_source={
