@@ -22,6 +22,8 @@ Batch = dict[str, Tensor]
 #: For each positive. The paper draws ten; fewer make the threshold of 0.7 kinder to faces that
 #: are hard to see, and show more faces in the same time.
 NEGATIVES = 3
+#: How much more often the pose stage draws Pointing'04, which has the only real profiles.
+REAL_PROFILES = 3.0
 PROFILE_SHARE = 0.25  # of the pose stage's samples are heads turned on by `profiles`
 
 
@@ -37,7 +39,8 @@ class Sampler:
     def __post_init__(self) -> None:
         self._p = self.faces.weight / self.faces.weight.sum()
         self._negatives = Negatives(self.faces.images, self.backgrounds, self.scenes)
-        posed = self.faces.weight * np.isfinite(self.faces.euler).all(1)
+        real = np.where(self.faces.source == "pointing04", REAL_PROFILES, 1)
+        posed = self.faces.weight * np.isfinite(self.faces.euler).all(1) * real
         self._p_posed = posed / max(posed.sum(), 1e-9)
         self._wide = np.flatnonzero(self.faces.face_px >= FACE_PX)
 
