@@ -11,6 +11,7 @@ from typing import Generic, Self, TypeVar
 
 from atpn.engine.lanes import Entry, Lanes, Priority
 from atpn.engine.observer import Observer, Silent
+from atpn.engine.sleepers import Sleepers
 from atpn.errors import AtpnError, DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
 
 T = TypeVar("T")
@@ -65,7 +66,8 @@ class Batcher(Generic[T, R]):
         self._max_wait_s = max_wait_ms / 1000
         self._observer = observer or Silent()
         self._queue: Lanes[T, Done[R]] = Lanes()
-        self._changed = threading.Condition()  # guards the queue and what follows
+        self._lock = threading.Lock()  # guards the queue and what follows
+        self._sleepers = Sleepers(self._lock)
         self._batches = 0
         self._running = False
         self._item_s = 0.005  # smoothed seconds of engine time per unit of weight
@@ -113,13 +115,13 @@ class Batcher(Generic[T, R]):
         entries: list[Entry[T, Done[R]]] = [
             Entry(item, deadline, priority, weight, self._loop.create_future()) for item in items
         ]
-        with self._changed:
+        with self._lock:
             if not self._running:
                 raise ShuttingDown("the service is shutting down; retry on another replica")
             self._admit(weight * len(items), priority, timeout_s)
             self._queue.extend(entries)
             self._observer.queue_is(self._queue.weight)
-            self._changed.notify(len(entries))
+            self._sleepers.wake(len(entries))
         late = None
         if timeout_s < math.inf:
             late = self._loop.call_later(timeout_s, _expire, entries, timeout_s)
@@ -136,12 +138,12 @@ class Batcher(Generic[T, R]):
 
     async def close(self) -> None:
         """Fail what waits, finish what runs, and end the threads."""
-        with self._changed:
+        with self._lock:
             self._running = False
             waiting = []
             while self._queue:
                 waiting.append(self._queue.pop(oldest=False))
-            self._changed.notify_all()
+            self._sleepers.wake(len(self._threads))
         for entry in waiting:
             self._observer.item_dropped("shutdown")
             _settle(entry, ShuttingDown("the service is shutting down"))
@@ -157,7 +159,7 @@ class Batcher(Generic[T, R]):
 
         For those who would rather know before they read a body.
         """
-        with self._changed:
+        with self._lock:
             self._admit(weight, priority, timeout_s)
 
     def _admit(self, weight: int, priority: Priority, timeout_s: float) -> None:
@@ -187,12 +189,12 @@ class Batcher(Generic[T, R]):
     def _work(self) -> None:
         """A thread: take a batch, run it, hand the results over; until the batcher is closed."""
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or not self._running)
+            with self._lock:
+                while not self._queue and self._running:
+                    self._sleepers.sleep()
                 if not self._queue:
                     return
-                if self._max_wait_s:
-                    self._changed.wait_for(self._is_full, self._max_wait_s)
+                self._collect()
                 batch, refused = self._next_batch()
                 self._observer.queue_is(self._queue.weight)
             for entry, error in refused:
@@ -201,8 +203,14 @@ class Batcher(Generic[T, R]):
                 self._run_batch(batch)
             batch, refused = [], []  # an idle thread keeps no picture alive
 
-    def _is_full(self) -> bool:
-        return self._queue.weight >= self._max_batch_size or not self._running
+    def _collect(self) -> None:
+        """Wait for a full batch, but no longer than `max_wait_ms`."""
+        ends = time.monotonic() + self._max_wait_s
+        while self._running and self._queue.weight < self._max_batch_size:
+            left_s = ends - time.monotonic()
+            if left_s <= 0:
+                return
+            self._sleepers.sleep(left_s)
 
     def _next_batch(
         self,
