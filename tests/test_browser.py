@@ -202,7 +202,7 @@ async def test_a_photo_is_shown_with_its_points_on_the_face(
         await expect(page.locator("#pill")).to_have_text("1 face")
         await expect(page.locator("#confidence")).to_have_text("100.0 %")
         yaw = answer["faces"][0]["pose"]["yaw"]
-        await expect(page.locator("#yaw")).to_have_text(f"{yaw:.1f}°")
+        await expect(page.locator("#yaw")).to_have_text(f"{yaw:.1f}°".replace("-", "\N{MINUS SIGN}"))
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
