@@ -38,7 +38,8 @@ class Streamed:
 
     faces: int
     frames: list[Frame] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)  # when each was answered, by the monotonic clock
+    asked: list[float] = field(default_factory=list)  # when each was given, by the monotonic clock
+    at: list[float] = field(default_factory=list)  # when each was answered
 
     @property
     def resumes(self) -> int:
@@ -50,6 +51,17 @@ class Streamed:
         """Milliseconds before each answer after a resumption since the answer before it."""
         pairs = zip(self.frames[1:], self.at, self.at[1:], strict=False)
         return [1000 * (after - before) for f, before, after in pairs if f.state == "resumed"]
+
+    @property
+    def waits_ms(self) -> list[float]:
+        """Milliseconds from each frame to its answer."""
+        return [1000 * (at - asked) for asked, at in zip(self.asked, self.at, strict=False)]
+
+    @property
+    def resumed_ms(self) -> list[float]:
+        """Milliseconds to the answer of each frame on which it went on from a stored state."""
+        pairs = zip(self.waits_ms, self.frames, strict=False)
+        return [wait for wait, frame in pairs if frame.state == "resumed"]
 
     def latencies_ms(self, begin: float, end: float) -> list[float]:
         """Milliseconds from one answer to the next, of the answers in that time."""
@@ -82,6 +94,7 @@ class Streamed:
 
         async def camera() -> AsyncIterator[bytes]:
             while not ended.is_set():
+                self.asked.append(time.monotonic())
                 yield pictures[len(self.frames) % len(pictures)]
                 await asyncio.sleep(pause_s)
 

@@ -8,7 +8,7 @@ import pytest
 
 from atpn.client.errors import ConnectionFailed, ServiceError
 from atpn.client.protocol import Follow, Loss, StreamProtocol
-from atpn.client.requests import backoff_s
+from atpn.client.requests import backoff_s, reconnect_s
 
 BROKEN = Loss("the connection broke")
 
@@ -137,7 +137,7 @@ def test_a_token_is_quoted_for_the_address() -> None:
 def test_waits_grow_with_each_failure_and_start_again_after_an_answer() -> None:
     stream = opened()
     put(stream, b"one")
-    assert [stream.lost(BROKEN) for _ in range(3)] == [1.0, 10.0, 100.0]
+    assert [stream.lost(BROKEN) for _ in range(4)] == [1.0, 10.0, 100.0, 1000.0]
     stream.connected()
     stream.received(hello())
     stream.outgoing()
@@ -159,6 +159,21 @@ def test_back_off_doubles_to_a_ceiling_and_is_spread() -> None:
         waits = [backoff_s(attempt) for _ in range(200)]
         assert all(ceiling / 2 <= wait <= ceiling for wait in waits)
         assert max(waits) - min(waits) > ceiling / 4
+
+
+def test_only_a_stream_that_was_connected_comes_back_at_once() -> None:
+    assert opened().lost(BROKEN) == 1.0
+    unheard = StreamProtocol(Follow(), backoff=lambda attempt: 10.0**attempt)
+    assert unheard.lost(Loss("503", status=503)) == 10.0
+    assert unheard.lost(Loss("503", status=503)) == 10.0
+    assert unheard.lost(Loss("503", status=503)) == 100.0
+
+
+def test_the_first_connection_after_a_loss_comes_at_once_with_a_little_jitter() -> None:
+    waits = [reconnect_s(0) for _ in range(200)]
+    assert all(0 <= wait <= 0.05 for wait in waits)
+    assert max(waits) - min(waits) > 0.025
+    assert 0.05 <= reconnect_s(1) <= 0.1
 
 
 def test_where_nothing_listens_from_the_start_there_is_no_second_try() -> None:

@@ -3,8 +3,10 @@
 import { AtpnError } from "./errors.js";
 
 const PLACES = 2; // one frame in flight and one waiting, as the service keeps them
-const FIRST_DELAY_MS = 600;
+const SPREAD_MS = 50; // within which the streams of a replica that died come to the others
+const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5000;
+const CUT_DELAY_MS = 600; // long enough to be seen
 const OPENING_MS = 5000;
 const SILENCE_MS = 15000; // with a frame under way; the service answers or refuses before that
 const RESTART = 1012;
@@ -187,7 +189,7 @@ export class Stream {
   }
 
   #lost(code) {
-    const restarts = code === RESTART && this.#ready;
+    const wasReady = this.#ready;
     const idle = this.#asleep && !this.#waiting && !this.#underWay.length;
     const error = this.#refusal;
     this.#hangUp();
@@ -198,16 +200,20 @@ export class Stream {
       this.#fail(error ?? new AtpnError("connection_failed", detail));
       return;
     }
-    // A service that restarts has said so: another one may take over at once.
-    const delayMs = restarts ? 0 : this.#backOff();
+    const delayMs = this.#delayMs(code, wasReady);
     this.#timer = setTimeout(() => this.#open(), delayMs);
     this.#on.away?.({ reason: reasonOf(code, error), delayMs, error });
   }
 
-  #backOff() {
-    const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#tries);
+  // Another replica may take over at once; one that restarts has said so between two frames.
+  #delayMs(code, wasReady) {
+    if (code === RESTART && wasReady) return 0;
+    const attempt = Math.max(this.#tries, wasReady ? 0 : 1);
     this.#tries += 1;
-    return delay * (0.8 + 0.4 * Math.random());
+    if (code === CUT) return CUT_DELAY_MS;
+    if (attempt === 0) return SPREAD_MS * Math.random();
+    const longest = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempt - 1));
+    return longest * (0.5 + 0.5 * Math.random());
   }
 
   #fail(error) {

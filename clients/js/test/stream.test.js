@@ -107,12 +107,21 @@ describe("A stream", () => {
       mock.timers.tick(6001);
     }
     const delays = of("away").map(({ delayMs }) => delayMs);
-    [600, 1200, 2400, 4800, 5000, 5000].forEach((ms, i) => assert.ok(Math.abs(delays[i] / ms - 1) <= 0.2, `${delays}`));
+    [50, 100, 200, 400, 800, 1600].forEach((ms, i) => assert.ok(delays[i] <= ms, `${delays}`));
+    [0, 50, 100, 200, 400, 800].forEach((ms, i) => assert.ok(delays[i] >= ms, `${delays}`));
     newest().greets();
     stream.push(frame(1));
     newest().answers(1);
     newest().breaks();
-    assert.ok(of("away").at(-1).delayMs <= 720);
+    assert.ok(of("away").at(-1).delayMs <= 50);
+  });
+
+  test("does not come back at once to a service that refused it", () => {
+    const { of } = opened();
+    newest().says({ type: "error", code: "too_many_streams", detail: "full" });
+    newest().breaks(1013);
+    const [{ delayMs }] = of("away");
+    assert.ok(50 <= delayMs && delayMs <= 100, `${delayMs}`);
   });
 
   test("goes to another replica at once when the service restarts", () => {

@@ -11,6 +11,8 @@ from atpn.client.requests import Endpoint
 
 JSON = Subprotocol("atpn.v1.json")
 MSGPACK = Subprotocol("atpn.v1.msgpack")  # shorter; the service may not know it
+#: Seconds between pings: what is sent makes a network that was cut show itself.
+PING_S = 5
 MAX_ANSWER = 16 * 1024 * 1024  # bytes of a message of the service
 
 #: How a connection can fail to open or end.
@@ -28,6 +30,7 @@ def options(endpoint: Endpoint) -> dict[str, Any]:
         "compression": None,  # frames are compressed images already
         "open_timeout": endpoint.timeout_s,
         "close_timeout": 1,
+        "ping_interval": PING_S,
         "max_size": MAX_ANSWER,
     }
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from atpn.client.errors import ClientError, ConnectionFailed, ServiceError
 from atpn.client.pictures import Picture
-from atpn.client.requests import backoff_s, problem_of
+from atpn.client.requests import problem_of, reconnect_s
 from atpn.client.results import Frame, Payload
 
 IN_FLIGHT = 2  # in real time: one in work and one that waits, as the service has it
@@ -68,7 +68,7 @@ class StreamProtocol:
     """One stream of frames over as many connections as it takes.
 
     ``patience`` connections in a row may fail without an answer to a frame; ``backoff`` gives
-    the seconds before each.
+    the seconds before each, with 0 for the first after one that had been good.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class StreamProtocol:
         *,
         realtime: bool = False,
         patience: int = 10,
-        backoff: Callable[[int], float] = backoff_s,
+        backoff: Callable[[int], float] = reconnect_s,
     ) -> None:
         self.realtime = realtime
         self.token: str | None = None
@@ -159,7 +159,7 @@ class StreamProtocol:
 
         Raises ServiceError or ConnectionFailed where another try is of no use.
         """
-        self._greeted = False
+        was_good, self._greeted = self._greeted, False
         if self.realtime:
             self._flying.clear()  # newer frames follow; these count as dropped
         elif self._flying and loss.close_code == TOO_BIG:
@@ -169,8 +169,9 @@ class StreamProtocol:
         failure = self._final(loss)
         if failure is not None:
             raise failure
+        attempt = max(self._failures, 0 if was_good else 1)
         self._failures += 1
-        return self._backoff(self._failures - 1)
+        return self._backoff(attempt)
 
     def _greet(self, told: Payload) -> None:
         self._greeted = True

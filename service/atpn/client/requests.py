@@ -180,6 +180,17 @@ def backoff_s(attempt: int, first_s: float = 0.1, most_s: float = 5.0) -> float:
     return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, hides nothing
 
 
+def reconnect_s(attempt: int, spread_s: float = 0.05) -> float:
+    """Seconds before a stream's ``attempt``-th connection since its last answer.
+
+    The first comes at once, for a replica that died has others beside it; ``spread_s`` keeps all
+    its streams from coming in one moment. Then as `backoff_s`.
+    """
+    if attempt == 0:
+        return random.uniform(0.0, spread_s)  # noqa: S311 - as above
+    return backoff_s(attempt - 1)
+
+
 def wait_before_retry_s(error: ClientError, attempt: int, retries: int) -> float | None:
     """How long to wait before the next try, or None where there should be none.
 
