@@ -20,6 +20,10 @@ QUERIES = [
     "?min_confidence=nan",
     "?min_confidence=2",
     "?include=smile",
+    "?include=",
+    "?include=pose,signals",
+    "?include=signals&include=pose&points=5",
+    "?include=signals,hat&include=pose",
     "?unknown=1",
     "?points=98&points=5",
 ]

@@ -51,12 +51,13 @@ class FaceAligner:
         boxes_are: BoxKind = "detector",
         points: int = 98,
         pose: bool = False,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """The faces of an image; see `Client.align`."""
         photo = _photograph(boxes, boxes_are, max_faces, min_confidence)
-        return self._looked_at(image, photo, View(points, pose))
+        return self._looked_at(image, photo, View(points, pose, signals=signals))
 
     def pose(
         self,
@@ -64,12 +65,13 @@ class FaceAligner:
         *,
         boxes: Boxes | None = None,
         boxes_are: BoxKind = "detector",
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """The direction of each head, without landmarks; see `Client.pose`."""
         photo = _photograph(boxes, boxes_are, max_faces, min_confidence)
-        return self._looked_at(image, photo, View(points=None, pose=True))
+        return self._looked_at(image, photo, View(points=None, pose=True, signals=signals))
 
     def batch(
         self,
@@ -77,6 +79,7 @@ class FaceAligner:
         *,
         points: int = 98,
         pose: bool = False,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> list[Result]:
@@ -85,7 +88,7 @@ class FaceAligner:
         results = []
         for image in images:
             try:
-                results.append(self._looked_at(image, photo, View(points, pose)))
+                results.append(self._looked_at(image, photo, View(points, pose, signals=signals)))
             except ServiceError as error:
                 results.append(Result({}, error, image))
         return results

@@ -1,10 +1,10 @@
 """POST /align, /pose and /align/batch: photographs in, their faces out."""
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from atpn.api import problems
 from atpn.api.answers import Payload, View, photo_payload
@@ -22,12 +22,25 @@ from atpn.traces import note
 router = APIRouter(tags=["faces"])
 
 
+def split(value: Any) -> Any:
+    """``a,b`` as a list, alone or repeated."""
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return value
+    return [word for text in words for word in text.split(",")]
+
+
 class FindQuery(BaseModel):
-    """Which faces are wanted, and where they are if that is known."""
+    """Which faces are wanted, and what is told of each beside what the endpoint is for."""
 
     max_faces: int | None = Field(None, ge=1, description="most faces, best first")
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="leave out faces below; given boxes: keep all"
+    )
+    include: Annotated[list[Literal["pose", "signals"]], BeforeValidator(split)] = Field(
+        default=[],
+        description="add the head pose (/pose has it anyway), the signals, or both: repeated, or "
+        "with a comma between",
     )
 
 
@@ -51,12 +64,13 @@ class PointsQuery(FindQuery):
     """Also what is told of each face."""
 
     points: Literal["98", "68", "5"] = Field("98", description="landmarks of each face")
-    include: Literal["pose"] | None = Field(None, description="add the head pose")
 
     @property
     def view(self) -> View:
         """As answers take it."""
-        return View(int(self.points), pose=self.include == "pose")
+        return View(
+            int(self.points), pose="pose" in self.include, signals="signals" in self.include
+        )
 
 
 class AlignQuery(PointsQuery, BoxesQuery):
@@ -74,7 +88,8 @@ async def align(request: Request, query: Annotated[AlignQuery, Query()]) -> Resp
 @router.post("/pose", responses=PHOTO_RESPONSES, openapi_extra=PHOTO_BODY, summary="Head pose")
 async def pose(request: Request, query: Annotated[BoxesQuery, Query()]) -> Response:
     """Find the faces of an image, or take the given boxes, and answer their head pose."""
-    return await answer(request, View(points=None, pose=True), query)
+    view = View(points=None, pose=True, signals="signals" in query.include)
+    return await answer(request, view, query)
 
 
 @router.post(

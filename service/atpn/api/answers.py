@@ -9,6 +9,7 @@ from atpn.engine.inference import ModelFile
 from atpn.faces.face import Face
 from atpn.faces.photographs import Seen
 from atpn.faces.pipeline import Timings
+from atpn.faces.signals import AVERAGE, Eye, Signals, measured, signals_of
 from atpn.faces.stream import FrameResult
 from atpn.geometry import Array, Box
 from atpn.landmarks import subset
@@ -23,6 +24,7 @@ class View:
     points: int | None = 98  # 98, 68 or 5; None: no landmarks
     pose: bool = True
     smoothing: bool = False  # of a stream's landmarks, told beside them
+    signals: bool = False
 
 
 def box_payload(box: Box) -> list[float]:
@@ -43,6 +45,28 @@ def pose_payload(face: Face) -> Payload:
     return {"yaw": yaw, "pitch": pitch, "roll": roll, "rotation": rotation}
 
 
+def signals_payload(signals: Signals) -> Payload:
+    """Thousandths; None where something is turned away."""
+    return {
+        "left_eye": eye_payload(signals.left_eye),
+        "right_eye": eye_payload(signals.right_eye),
+        "mouth_open": thousandths(signals.mouth_open),
+        "smile": thousandths(signals.smile),
+        "brow_raise": thousandths(signals.brow_raise),
+    }
+
+
+def eye_payload(eye: Eye) -> Payload:
+    """How open it is, and where its pupil stands."""
+    pupil = None if eye.pupil is None else [thousandths(v) for v in eye.pupil]
+    return {"open": thousandths(eye.open), "pupil": pupil}
+
+
+def thousandths(value: float | None) -> float | None:
+    """Rounded, where there is one."""
+    return None if value is None else round(value, 3)
+
+
 def face_payload(face: Face, view: View) -> Payload:
     """A face, as much of it as the view shows."""
     payload: Payload = {
@@ -53,6 +77,9 @@ def face_payload(face: Face, view: View) -> Payload:
         payload["landmarks"] = points_payload(face.landmarks, view.points)
     if view.pose:
         payload["pose"] = pose_payload(face)
+    if view.signals:
+        ratios = measured(face.landmarks, face.rotation)
+        payload["signals"] = signals_payload(signals_of(ratios, AVERAGE))
     return payload
 
 

@@ -14,6 +14,26 @@ class Pose(BaseModel):
     )
 
 
+class EyeSignals(BaseModel):
+    """One eye; left and right are those of the image."""
+
+    open: float | None = Field(description="0 closed, 1 open; null: turned away")
+    pupil: tuple[float, float] | None = Field(
+        description="x, y of the pupil from the middle between the eye's corners in halves of the "
+        "eye's width: x -1 the left corner, 1 the right one, y down; null: turned away or covered"
+    )
+
+
+class Signals(BaseModel):
+    """What the face does, each from 0 to 1; null where it is turned away."""
+
+    left_eye: EyeSignals
+    right_eye: EyeSignals
+    mouth_open: float | None = Field(description="1: as high as it is wide")
+    smile: float | None
+    brow_raise: float | None
+
+
 class FaceAnswer(BaseModel):
     """One face, in pixels of the image after EXIF orientation (origin top-left, y down)."""
 
@@ -21,6 +41,7 @@ class FaceAnswer(BaseModel):
     confidence: float = Field(description="probability that this is a face, 0 to 1")
     landmarks: list[tuple[float, float]] | None = Field(None, description="x, y of each point")
     pose: Pose | None = None
+    signals: Signals | None = None
 
 
 class Size(BaseModel):

@@ -7,7 +7,7 @@ query that the same model has validated, and with the same errors.
 
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
@@ -47,12 +47,21 @@ def validated(model: type[Q], query_string: bytes) -> Q:
 
 
 def _read(model: type[Q], query_string: bytes) -> Q:
-    fields = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
+    pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+    fields: dict[str, Any] = dict(pairs)
+    for name in fields.keys() & _lists(model):
+        fields[name] = [value for key, value in pairs if key == name]
     try:
         return model.model_validate(fields)
     except ValidationError as error:
         located = [{**one, "loc": ("query", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(located) from None
+
+
+@lru_cache(8)
+def _lists(model: type[BaseModel]) -> set[str]:
+    """The parameters that may be repeated."""
+    return {n for n, field in model.model_fields.items() if get_origin(field.annotation) is list}
 
 
 _read_once = lru_cache(64)(_read)

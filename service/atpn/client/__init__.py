@@ -6,7 +6,7 @@ Needs numpy, httpx and websockets, nothing of the server.
 from atpn.client.aio import AsyncClient
 from atpn.client.errors import ClientError, ConnectionFailed, ServiceError, TimedOut
 from atpn.client.pictures import Picture
-from atpn.client.results import Box, Face, Frame, Pose, Result
+from atpn.client.results import Box, Eye, Face, Frame, Pose, Result, Signals
 from atpn.client.sync import Client
 
 __all__ = [
@@ -15,11 +15,13 @@ __all__ = [
     "Client",
     "ClientError",
     "ConnectionFailed",
+    "Eye",
     "Face",
     "Frame",
     "Picture",
     "Pose",
     "Result",
     "ServiceError",
+    "Signals",
     "TimedOut",
 ]

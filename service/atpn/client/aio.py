@@ -72,11 +72,12 @@ class AsyncClient:
         boxes_are: str | None = None,
         points: int = 98,
         pose: bool = False,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """See `Client.align`."""
-        query = Wanted(points, pose, max_faces, min_confidence, boxes_are).query
+        query = Wanted(points, pose, max_faces, min_confidence, boxes_are, signals).query
         return await self._one("/align", query, image, boxes)
 
     async def pose(
@@ -85,11 +86,12 @@ class AsyncClient:
         *,
         boxes: Boxes | None = None,
         boxes_are: str | None = None,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """See `Client.pose`."""
-        query = Wanted(98, False, max_faces, min_confidence, boxes_are).limits
+        query = Wanted(98, False, max_faces, min_confidence, boxes_are, signals).pose_query
         return await self._one("/pose", query, image, boxes)
 
     async def batch(
@@ -98,13 +100,14 @@ class AsyncClient:
         *,
         points: int = 98,
         pose: bool = False,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> list[Result]:
         """See `Client.batch`."""
         if not images:
             return []
-        query = Wanted(points, pose, max_faces, min_confidence).query
+        query = Wanted(points, pose, max_faces, min_confidence, signals=signals).query
         data = [await self._encoded(image) for image in images]
         results = []
         for part in groups(data):

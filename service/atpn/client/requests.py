@@ -62,16 +62,24 @@ class Wanted:
     max_faces: int | None = None
     min_confidence: float | None = None
     boxes_are: str | None = None  # detector, landmarks or roi; None: as the service takes them
+    signals: bool = False
 
     @property
     def query(self) -> dict[str, str]:
         """The parameters of /align."""
-        include = {"include": "pose"} if self.pose else {}
-        return {"points": str(self.points)} | include | self.limits
+        return {"points": str(self.points)} | self._include(pose=self.pose) | self._limits
 
     @property
-    def limits(self) -> dict[str, str]:
-        """The parameters of /pose."""
+    def pose_query(self) -> dict[str, str]:
+        """The parameters of /pose, which tells the pose anyway."""
+        return self._include(pose=False) | self._limits
+
+    def _include(self, pose: bool) -> dict[str, str]:
+        asked = [name for name, wanted in (("pose", pose), ("signals", self.signals)) if wanted]
+        return {"include": ",".join(asked)} if asked else {}
+
+    @property
+    def _limits(self) -> dict[str, str]:
         limits = {
             "max_faces": self.max_faces,
             "min_confidence": self.min_confidence,

@@ -75,6 +75,66 @@ class Pose:
 
 
 @dataclass(frozen=True, repr=False)
+class Eye:
+    """One eye of a face; left and right are those of the image."""
+
+    answer: Payload
+
+    def __repr__(self) -> str:
+        return _shown(self, open=self.open, pupil=self.pupil)
+
+    @property
+    def open(self) -> float | None:
+        """0 closed, 1 open; None: turned away."""
+        return _number(self.answer["open"])
+
+    @property
+    def pupil(self) -> tuple[float, float] | None:
+        """(x, y) from the middle between the corners, in halves of the eye's width: x -1 is the
+        left corner and 1 the right one, y points down. None: turned away or covered.
+        """
+        place = self.answer["pupil"]
+        return None if place is None else (float(place[0]), float(place[1]))
+
+
+@dataclass(frozen=True, repr=False)
+class Signals:
+    """What a face does, each from 0 to 1; None where it is turned away."""
+
+    answer: Payload
+
+    def __repr__(self) -> str:
+        names = ("mouth_open", "smile", "brow_raise")
+        told = {name: self.answer[name] for name in names}
+        return _shown(self, left_eye=self.left_eye, right_eye=self.right_eye, **told)
+
+    @property
+    def left_eye(self) -> Eye:
+        """The eye on the image's left."""
+        return Eye(self.answer["left_eye"])
+
+    @property
+    def right_eye(self) -> Eye:
+        """The eye on the image's right."""
+        return Eye(self.answer["right_eye"])
+
+    @property
+    def mouth_open(self) -> float | None:
+        """0 closed; 1: as high as it is wide."""
+        return _number(self.answer["mouth_open"])
+
+    @property
+    def smile(self) -> float | None:
+        """0 at rest, 1 a broad smile."""
+        return _number(self.answer["smile"])
+
+    @property
+    def brow_raise(self) -> float | None:
+        """0 at rest, 1 lifted high."""
+        return _number(self.answer["brow_raise"])
+
+
+@dataclass(frozen=True, repr=False)
 class Face:
     """One face."""
 
@@ -128,6 +188,11 @@ class Face:
     def pose(self) -> Pose:
         """Yaw, pitch and roll."""
         return Pose(self._asked("pose", "ask with pose=True"))
+
+    @cached_property
+    def signals(self) -> Signals:
+        """How open eyes and mouth are, smile, brows and pupils."""
+        return Signals(self._asked("signals", "ask with signals=True"))
 
     def _asked(self, name: str, advice: str) -> Any:
         if name not in self.answer:
@@ -230,6 +295,10 @@ def _shown(value: object, **fields: object) -> str:
 def corners(box: Box) -> Array:
     """(4, 2): what is drawn of a face whose landmarks were not asked for."""
     return np.array([[x, y] for x in (box.x0, box.x1) for y in (box.y0, box.y1)], np.float32)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _fixed(array: A) -> A:

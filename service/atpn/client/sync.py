@@ -79,17 +79,20 @@ class Client:
         boxes_are: str | None = None,
         points: int = 98,
         pose: bool = False,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """The faces of an image with 98, 68 or 5 ``points``, and with ``pose`` their direction.
+
+        With ``signals`` also how open eyes and mouth are, smile, brows and pupils.
 
         ``boxes``, (x0, y0, x1, y1) in pixels, say where the faces are; there is then one answer
         a box, in their order. Otherwise a detector looks for faces, best first. ``boxes_are`` says
         what they are: ``detector`` (forehead to chin, the default), ``landmarks`` (the bounding
         rectangle of landmarks) or ``roi`` (the very region that the network is to see).
         """
-        query = Wanted(points, pose, max_faces, min_confidence, boxes_are).query
+        query = Wanted(points, pose, max_faces, min_confidence, boxes_are, signals).query
         return self._one("/align", query, image, boxes)
 
     def pose(
@@ -98,11 +101,12 @@ class Client:
         *,
         boxes: Boxes | None = None,
         boxes_are: str | None = None,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> Result:
         """The direction of each head, without landmarks; see `align`."""
-        query = Wanted(98, False, max_faces, min_confidence, boxes_are).limits
+        query = Wanted(98, False, max_faces, min_confidence, boxes_are, signals).pose_query
         return self._one("/pose", query, image, boxes)
 
     def batch(
@@ -111,6 +115,7 @@ class Client:
         *,
         points: int = 98,
         pose: bool = False,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
     ) -> list[Result]:
@@ -120,7 +125,7 @@ class Client:
         """
         if not images:
             return []
-        query = Wanted(points, pose, max_faces, min_confidence).query
+        query = Wanted(points, pose, max_faces, min_confidence, signals=signals).query
         data = [encoded(image, self.endpoint.lossless) for image in images]
         results = []
         for part in groups(data):
