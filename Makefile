@@ -1,4 +1,4 @@
-# make serve | make test | make test-long | make lint | make measure | make race | make train
+# make serve | make test | make test-long | make fuzz | make lint | make measure | make race | make train
 # make evaluate | make lock | make rehearse
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ RUN ?= runs/atpn
 MODEL ?= models/artifacts/atpn/1
 PEERS := .venv-race
 MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
-.PHONY: serve test test-long lint format measure race train export evaluate lock rehearse clean
+.PHONY: serve test test-long fuzz lint format measure race train export evaluate lock rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
@@ -18,6 +18,12 @@ test: $(VENV)/.cpu,test,train $(MODULES)
 
 test-long: $(VENV)/.cpu,test,train
 	$(BIN)/python -m pytest -m long --timeout 1800
+
+# Coverage-guided, all targets in turn; what is found lies in runs/fuzz. KEEP=--keep then renews
+# the corpus that `make test` replays.
+SECONDS ?= 600
+fuzz: $(VENV)/.cpu,test,fuzz
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(KEEP)
 
 lint: $(VENV)/.cpu,test,train,lint,deploy
 	$(BIN)/ruff check .

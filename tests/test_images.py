@@ -3,6 +3,7 @@
 import io
 import resource
 import struct
+import time
 import zlib
 from dataclasses import replace
 
@@ -284,6 +285,47 @@ def test_a_small_file_that_claims_many_pixels_is_refused_by_its_header() -> None
     with pytest.raises(TooManyPixels, match="30000x30000"):
         decode(data, MANY)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50_000
+
+
+@pytest.mark.parametrize("name", [b"IDAT", b"IEND"])
+def test_a_chunk_that_claims_more_bytes_than_there_are_costs_no_memory(name: bytes) -> None:
+    """Found by fuzzing: 45 bytes made OpenCV take 1.7 GB."""
+    data = empty_png(8, 8)[:33] + struct.pack(">I", 1_769_209_856) + name + b"\xaeB`\x82"
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvalidImage):
+        decode(data, MANY)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50_000
+
+
+PNG_HEAD, PNG_END = empty_png(8, 8)[:33], chunk(b"IEND", b"")
+BODY = 12 << 20  # bytes of the largest request
+SWOLLEN = {
+    "fill bytes": b"\xff\xd8" + b"\xff" * BODY,
+    "junk": b"\xff\xd8\xff\xe1\0\2" + b"\0" * BODY,
+    "empty comments": b"\xff\xd8" + b"\xff\xfe\0\2" * (BODY // 4),
+    "empty EXIF blocks": b"\xff\xd8" + b"\xff\xe1\0\2" * (BODY // 4),
+    "restarts": b"\xff\xd8" + b"\xff\xd0" * (BODY // 2),
+    "empty texts": PNG_HEAD + chunk(b"tEXt", b"") * (BODY // 12) + PNG_END,
+    "empty pixels": PNG_HEAD + chunk(b"IDAT", b"") * (BODY // 12) + PNG_END,
+}
+
+
+@pytest.mark.parametrize("data", SWOLLEN.values(), ids=SWOLLEN)
+def test_a_header_of_millions_of_parts_costs_no_seconds(data: bytes) -> None:
+    """Each of these took up to seven seconds of a core."""
+    started = time.process_time()
+    with pytest.raises(InvalidImage, match="more than"):
+        read_header(data, MANY)
+    assert time.process_time() - started < 1
+
+
+def test_a_picture_in_thousands_of_chunks_is_read() -> None:
+    rows = b"".join(b"\0" + corners()[y].tobytes() for y in range(32))
+    pixels = zlib.compress(rows, 0)
+    pieces = b"".join(chunk(b"IDAT", pixels[i : i + 1]) for i in range(len(pixels)))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 48, 32, 8, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + pieces + PNG_END
+    assert np.array_equal(decode(data, MANY), corners())
 
 
 @pytest.mark.parametrize(("limit", "fits"), [(32 * 48, True), (32 * 48 - 1, False)])

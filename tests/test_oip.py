@@ -131,6 +131,8 @@ def body(**changes: Any) -> dict[str, Any]:
         (body(parameters=[]), "parameters"),
         ({**body(), "outputs": [{"name": "smell"}]}, "outputs"),
         ({**body(), "outputs": "landmarks"}, "outputs"),
+        ({**body(), "outputs": [{"name": []}]}, "outputs"),  # found by fuzzing
+        ({**body(), "outputs": [{"name": "pose"}, {"name": "pose"}]}, "once"),
     ],
 )
 async def test_a_bad_inference_request_names_what_is_wrong(
@@ -144,14 +146,17 @@ async def test_a_bad_inference_request_names_what_is_wrong(
     assert answer.json()["code"] == "invalid_request"
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "99999999"])
-async def test_a_wrong_header_length_is_refused(service: Service, length: str) -> None:
+@pytest.mark.parametrize(
+    "length", [b"-1", b"x", b"99999999", "²".encode("latin-1"), b"9" * 5000, b"1_0", b" 7 7"]
+)
+async def test_a_wrong_header_length_is_refused(service: Service, length: bytes) -> None:
     answer = await service.client.post(
         "/v2/models/atpn/infer",
         content=json.dumps(body()).encode(),
-        headers={"Inference-Header-Content-Length": length},
+        headers={b"Inference-Header-Content-Length": length},
     )
     assert answer.status_code == 422
+    assert "length" in answer.json()["error"]
 
 
 async def test_outputs_come_in_the_order_they_were_asked_for(service: Service) -> None:

@@ -241,8 +241,17 @@ def test_a_state_survives_its_serialisation(state: State) -> None:
     assert tracking.from_bytes(tracking.to_bytes(state)) == state
 
 
+FIELDS = b'{"v":2,"seq":%b,"size":[1,1],"next":1,"detected":0,"vain":0,"tracks":[%b],"lost":[]}'
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff\xfe", b"[]", b"{}", b'{"v": 2}', b'{"v": 2, "seq": "x", "size": []}']
+    "data",
+    [
+        *(b"", b"\xff\xfe", b"[]", b"{}", b'{"v": 2}', b'{"v": 2, "seq": "x", "size": []}'),
+        *(FIELDS % (b"1e999", b""), b"[" * 100_000),  # found by fuzzing
+        FIELDS % (b"1", b"[1,1,NaN,0,9,9,0,0,0,1,0]"),
+        FIELDS % (b"1", b"[1,1,0,1e308,9,9,0,0,0,1,0]"),
+    ],
 )
 def test_damaged_states_are_an_error_and_not_a_crash(data: bytes) -> None:
     with pytest.raises(InvalidRequest, match="cannot be read"):

@@ -316,6 +316,10 @@ BAD_FORMS = {
         form(*['Content-Disposition: form-data; name="boxes"\r\n\r\n[]'] * 50),
     ),
     "an unknown charset": ("multipart/form-data; boundary=cut; charset=nonsense", form(IMAGE_PART)),
+    "a charset with a zero": (  # found by fuzzing
+        "multipart/form-data; boundary=cut; charset=a\0b",
+        form(IMAGE_PART),
+    ),
     "bytes that are no text": (
         "multipart/form-data; boundary=cut",
         form('Content-Disposition: form-data; name="boxes"\r\n\r\nXX').replace(b"XX", b"\xff\xfe"),

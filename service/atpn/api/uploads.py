@@ -84,7 +84,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     at the request's deadline.
     """
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > max_bytes:
+    if declared.isdecimal() and int(declared) > max_bytes:
         raise TooLarge(f"{declared} bytes are more than the limit of {max_bytes}")
     left_s = timeout_of(request, request.app.state.core.settings.request_timeout_s)
     parts: list[bytes] = []
@@ -134,7 +134,7 @@ async def _form(request: Request, body: bytes, max_files: int) -> AsyncIterator[
         if not parser.ended:
             raise InvalidRequest("multipart body: ends before its closing boundary")
         yield form
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, KeyError, ValueError) as error:  # also of a charset's decoder
         raise InvalidRequest(f"multipart body: {error}") from None
     finally:
         parser.close()

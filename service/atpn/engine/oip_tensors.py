@@ -7,6 +7,7 @@ behind the JSON.
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +41,7 @@ class Call:
 
 def parse(body: bytes, header_length: str | None) -> Call:
     """An inference request, its tensor as JSON numbers or as bytes behind the JSON."""
-    length = len(body)
-    if header_length is not None:
-        if not header_length.isdigit() or int(header_length) > length:
-            raise InvalidRequest(f"{HEADER_LENGTH}: {header_length!r} is no length within the body")
-        length = int(header_length)
+    length = len(body) if header_length is None else _length(header_length, len(body))
     try:
         fields = json.loads(body[:length])
     except (ValueError, RecursionError) as error:
@@ -60,6 +57,13 @@ def parse(body: bytes, header_length: str | None) -> Call:
         binary=binary,
         request_id=request_id if isinstance(request_id, str) else None,
     )
+
+
+def _length(text: str, most: int) -> int:
+    """The JSON's part of a body; Python reads more as a number than the digits that are meant."""
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) > most:
+        raise InvalidRequest(f"{HEADER_LENGTH}: {text[:20]!r} is no length within the body")
+    return int(text)
 
 
 def tensor(spec: Payload, tail: bytes) -> Image:
@@ -102,14 +106,15 @@ def wanted(fields: Payload) -> tuple[list[str], set[str]]:
     if not isinstance(asked, list) or not all(isinstance(item, dict) for item in asked):
         raise InvalidRequest("outputs: a list of objects is expected")
     names = [item.get("name") for item in asked]
-    unknown = [name for name in names if name not in OUTPUT_SHAPES]
+    known = list(OUTPUT_SHAPES)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise InvalidRequest(
-            f"outputs: {unknown[0]!r} is unknown; known are {', '.join(OUTPUT_SHAPES)}"
-        )
+        raise InvalidRequest(f"outputs: {unknown[0]!r} is unknown; known are {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise InvalidRequest("outputs: each can be asked for once")
     default = parameters(fields).get("binary_data_output", False)
     binary = {i["name"] for i in asked if parameters(i).get("binary_data", default) is True}
-    return [str(name) for name in names], binary
+    return names, binary
 
 
 def parameters(item: Payload) -> Payload:

@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -39,6 +40,10 @@ _DAMAGED = (
     struct.error,
 )
 
+#: Segments and fill bytes of a JPEG, chunks of a PNG: an image that has more is meant to cost time.
+MOST_PARTS = 1 << 14
+_MOST_READS = 4 * MOST_PARTS  # of Pillow, which reads a part in up to four pieces
+
 # The pixel limit is ours and is checked on the header; Pillow never decodes here.
 Pillow.MAX_IMAGE_PIXELS = None
 
@@ -70,6 +75,19 @@ _SCAN = 0xDA
 _FRAMES = {0xC0, 0xC1, 0xC2}
 _UNUSUAL = {0xE1, 0xE2, 0xEE, *range(0xC3, 0xE0)} - {0xC4, 0xDA, 0xDB, 0xDD}
 _PLAIN_FRAME = struct.Struct(">BHHB")  # bits a sample, height, width, components
+
+
+class _Metered(io.BytesIO):
+    """A file that is damaged for who reads it in too many pieces."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file; OSError beyond _MOST_READS."""
+        self.reads += 1
+        if self.reads > _MOST_READS:
+            raise OSError(f"more than {_MOST_READS} pieces")
+        return super().read(size)
 
 
 @dataclass(frozen=True)
@@ -173,7 +191,7 @@ def _plain_jpeg(data: bytes) -> Header | None:
 def _header_by_pillow(data: bytes) -> Header:
     try:
         # Only the formats that are read: Pillow knows dozens more, and their parsers stay idle.
-        with Pillow.open(io.BytesIO(data), formats=tuple(FORMATS)) as header:
+        with Pillow.open(_Metered(data), formats=tuple(FORMATS)) as header:
             kind, (width, height) = header.format or "?", header.size
             orientation = _orientation(header, data)
     except UnidentifiedImageError:
@@ -188,9 +206,9 @@ def _header_by_pillow(data: bytes) -> Header:
 def _orientation(header: Pillow.Image, data: bytes) -> int:
     """The EXIF orientation; 1 where there is none or the EXIF block is damaged."""
     if header.format == "PNG":
-        found = next((body for name, body in _png_chunks(data) if name == b"eXIf"), None)
-        if found is not None:
-            header.info["exif"] = found
+        found = ((start, end) for name, start, end in _png_chunks(data) if name == b"eXIf")
+        for start, end in islice(found, 1):
+            header.info["exif"] = data[start:end]
     try:
         # The base class's method: that of PNG would decode the picture to look behind it.
         return int(Pillow.Image.getexif(header).get(ORIENTATION, 1) or 1)
@@ -198,13 +216,17 @@ def _orientation(header: Pillow.Image, data: bytes) -> int:
         return 1
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and content of each chunk of a PNG."""
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of the content of each chunk of a PNG; InvalidImage beyond MOST_PARTS."""
     at = 8
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
-        at += size + 12
+    for _ in range(MOST_PARTS):
+        if at + 8 > len(data):
+            return
+        start = at + 8
+        end = start + int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : start], start, end
+        at = end + 4
+    raise InvalidImage(f"a PNG of more than {MOST_PARTS} chunks")
 
 
 def _complete(data: bytes, kind: str) -> bool:
@@ -212,18 +234,32 @@ def _complete(data: bytes, kind: str) -> bool:
     if kind == "JPEG":
         return data.rfind(b"\xff\xd9", _scan_start(data)) >= 0
     if kind == "PNG":
-        return any(name == b"IEND" for name, _ in _png_chunks(data))
+        return _png_complete(data)
     if kind == "BMP":
         return len(data) >= int.from_bytes(data[2:6], "little")
     return len(data) >= 8 + int.from_bytes(data[4:8], "little")  # RIFF
 
 
+def _png_complete(data: bytes) -> bool:
+    """Whether every chunk up to the last is whole: OpenCV believes the lengths, and takes as much
+    memory as they say.
+    """
+    for name, _, end in _png_chunks(data):
+        if end + 4 > len(data):
+            return False
+        if name == b"IEND":
+            return True
+    return False
+
+
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment before a JPEG's entropy-coded data, the last of which
-    is its start of scan.
+    is its start of scan. InvalidImage beyond MOST_PARTS.
     """
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    for _ in range(MOST_PARTS):
+        if at + 4 > len(data) or data[at] != 0xFF:
+            return
         marker, end = data[at + 1], at + 2 + (data[at + 2] << 8 | data[at + 3])
         if marker == 0xFF:  # fill byte
             at += 1
@@ -232,6 +268,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == _SCAN:
             return
         at = end
+    raise InvalidImage(f"a JPEG of more than {MOST_PARTS} segments before its scan")
 
 
 def _scan_start(data: bytes) -> int:

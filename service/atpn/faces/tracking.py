@@ -16,6 +16,7 @@ from atpn.errors import InvalidRequest
 from atpn.geometry import Box, square
 
 VERSION = 2  # of the serialised state
+LARGEST = 2.0**53  # number of a state that is read: every whole number up to it is a float
 
 WEAK_FRAMES = 5  # a face may be unsure for so many frames in a row
 REST_AFTER = 3  # searches in vain until the detector begins to rest
@@ -257,11 +258,18 @@ def to_bytes(state: State) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
+def _number(value: float) -> float:
+    """A number that can be reckoned with; ValueError for NaN and what is beyond LARGEST."""
+    if not abs(value) <= LARGEST:
+        raise ValueError(f"{value} is no number of a session")
+    return float(value)
+
+
 def from_bytes(data: bytes) -> State:
     """Inverse of `to_bytes`; InvalidRequest for another version or damaged data."""
 
     def unpacked(values: list[float]) -> Track:
-        track_id, seen, x0, y0, x1, y1, angle, vx, vy, generation, weak = map(float, values)
+        track_id, seen, x0, y0, x1, y1, angle, vx, vy, generation, weak = map(_number, values)
         roi = Box(x0, y0, x1, y1, angle)
         return Track(int(track_id), roi, int(seen), int(generation), int(weak), vx, vy)
 
@@ -270,14 +278,14 @@ def from_bytes(data: bytes) -> State:
         if fields["v"] != VERSION:
             raise InvalidRequest(f"session state of version {fields['v']}, not {VERSION}")
         return State(
-            seq=int(fields["seq"]),
-            width=int(fields["size"][0]),
-            height=int(fields["size"][1]),
-            next_id=int(fields["next"]),
-            detected=int(fields["detected"]),
-            vain=int(fields["vain"]),
+            seq=int(_number(fields["seq"])),
+            width=int(_number(fields["size"][0])),
+            height=int(_number(fields["size"][1])),
+            next_id=int(_number(fields["next"])),
+            detected=int(_number(fields["detected"])),
+            vain=int(_number(fields["vain"])),
             tracks=tuple(unpacked(t) for t in fields["tracks"]),
             lost=tuple(unpacked(t) for t in fields["lost"]),
         )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise InvalidRequest(f"session state cannot be read: {error}") from error
