@@ -1,5 +1,5 @@
 # make serve | make test | make test-long | make fuzz | make lint | make measure | make race | make train
-# make evaluate | make lock | make rehearse
+# make evaluate | make lock | make pin | make sbom | make audit | make rehearse
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
@@ -7,8 +7,9 @@ CLIPS ?= $(wildcard ../shared/video)
 RUN ?= runs/atpn
 MODEL ?= models/artifacts/atpn/1
 PEERS := .venv-race
+SUPPLY := .venv-supply
 MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
-.PHONY: serve test test-long fuzz lint format measure race train export evaluate lock rehearse clean
+.PHONY: serve test test-long fuzz lint format measure race train export evaluate lock pin sbom audit rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
@@ -74,6 +75,23 @@ evaluate: $(VENV)/.cpu,train
 # The images' packages, with hashes.
 lock: $(VENV)/.cpu,test,train,lint,deploy
 	UV=$(BIN)/uv docker/lock --upgrade
+
+# Base images by digest: looks their tags up in their registries. PIN=--check writes nothing.
+pin: $(VENV)/.cpu
+	$(BIN)/python docker/pin.py $(PIN)
+
+# What an image holds, and what is known to be wrong with it; IMAGE is cpu or gpu.
+IMAGE ?= cpu
+sbom: $(SUPPLY)/.made
+	TOOLS=$(SUPPLY)/bin docker/sbom $(IMAGE)
+
+audit: $(SUPPLY)/.made
+	$(SUPPLY)/bin/python docker/audit.py
+
+$(SUPPLY)/.made: docker/requirements-supply.txt | $(VENV)/.cpu
+	$(BIN)/python -m venv $(SUPPLY)
+	$(SUPPLY)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 # The Dockerfile's steps where there is no Docker engine.
 rehearse:
