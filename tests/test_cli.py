@@ -5,11 +5,17 @@ import hashlib
 import io
 import json
 import os
+import pickle
+import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +25,15 @@ import numpy as np
 import pytest
 
 from atpn.cli import main
+from atpn.cli.camera import Patience
 from atpn.cli.inputs import Unreadable, image_files
+from atpn.cli.output import Entry, TrackTable
 from atpn.cli.plot import broken
-from atpn.cli.video import Sequence, VideoFile, Webcam, sources
+from atpn.cli.sources import sources
+from atpn.cli.video import Sequence, VideoFile
+from atpn.client import Frame
 from atpn.faces.smoothing import OneEuro
-from tests import clips
+from tests import clips, mjpeg
 from tests.server import Server, running
 
 PHOTO = Path(__file__).parent / "photos" / "astronaut.jpg"
@@ -75,7 +85,7 @@ def process(*arguments: object, code: str = "pass", **options: Any) -> "subproce
         [sys.executable, "-c", start, *map(str, arguments)],
         stdin=options.pop("stdin", subprocess.DEVNULL),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=options.pop("stderr", subprocess.PIPE),
         **options,
     )
 
@@ -84,7 +94,7 @@ def finished(
     started: "subprocess.Popen[bytes]", stdin: bytes | None = None
 ) -> tuple[int, str, str]:
     out, err = started.communicate(stdin, timeout=60)
-    return started.returncode, out.decode(), err.decode()
+    return started.returncode, out.decode(), (err or b"").decode()
 
 
 # images
@@ -192,6 +202,13 @@ def test_an_image_may_come_from_standard_input(remote: list[str]) -> None:
     [
         (["align", "x.jpg", "--points", "97"], "98, 68 or 5"),
         (["track", "x.mp4", "--points", "0"], "98, 68 or 5"),
+        (["track", "http://h/a", PHOTO, "--json"], "http://h/a does not end"),
+        (["track", PHOTO, "--results", "x.txt"], ".csv or .jsonl"),
+        (["track", PHOTO, "--results", "/none/x.csv"], "--results"),
+        (["track", PHOTO, "--mqtt", "http://h/t"], "mqtt://HOST:PORT/TOPIC"),
+        (["track", PHOTO, "--mqtt", "mqtt://h/a/#"], "without + and #"),
+        (["track", PHOTO, "--mqtt", "mqtt://me:pw@h/t"], "MQTT_USERNAME"),
+        (["track", PHOTO, "--reconnect", "-1"], "--reconnect"),
         (["align", "x.jpg", "--json", "--csv"], "choose one"),
         (["align", "x.jpg", "--key", "k"], "give its --url"),
         (["align", "x.jpg", "--url", "localhost:8000"], "http://"),
@@ -202,7 +219,7 @@ def test_an_image_may_come_from_standard_input(remote: list[str]) -> None:
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_what_is_wrong(
-    run: Run, arguments: list[str], said: str
+    run: Run, arguments: list[Any], said: str
 ) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
@@ -246,6 +263,8 @@ def test_a_setting_that_is_not_known_stops_serve_with_its_name() -> None:
         (["align", PHOTO], ["redis"], "cpu"),
         (["track", PHOTO, "--url", "http://127.0.0.1:9"], ["av"], "video"),
         (["track", PHOTO, "--plot", "p.png"], ["matplotlib"], "video"),
+        (["track", "http://127.0.0.1:9/", "--url", "http://127.0.0.1:9"], ["av"], "video"),
+        (["track", PHOTO, "--mqtt", "mqtt://127.0.0.1:9/t"], ["paho"], "mqtt"),
     ],
 )
 def test_where_a_part_is_not_installed_it_is_said_how_to_install_it(
@@ -384,25 +403,25 @@ def test_a_folder_of_images_is_one_video_and_a_bad_one_is_an_error_in_its_place(
             assert sum(1 for _ in container.decode(video=0)) == 3
 
 
-def test_arguments_of_track_name_cameras_videos_and_folders(tmp_path: Path, video: Path) -> None:
-    assert sources("0") == [Webcam(0)]
-    assert sources(str(video)) == [VideoFile(str(video))]
-    assert sources("-") == [VideoFile("-")]
+def test_arguments_of_track_name_videos_and_folders(tmp_path: Path, video: Path) -> None:
+    find = partial(sources, patience=Patience())
+    assert find(str(video)) == [VideoFile(str(video))]
+    assert find("-") == [VideoFile("-")]
     shutil.copy(video, tmp_path / "b.mp4")
     shutil.copy(video, tmp_path / "a.mov")
-    names = [source.name for source in sources(str(tmp_path))]
+    names = [source.name for source in find(str(tmp_path))]
     assert names == [str(tmp_path / "a.mov"), str(tmp_path / "b.mp4")]
     (tmp_path / "1.png").write_bytes(b"")
-    assert sources(str(tmp_path)) == [Sequence(str(tmp_path), [tmp_path / "1.png"])]
+    assert find(str(tmp_path)) == [Sequence(str(tmp_path), [tmp_path / "1.png"])]
     (tmp_path / "none").mkdir()
     with pytest.raises(Unreadable, match="neither images nor videos"):
-        sources(str(tmp_path / "none"))
+        find(str(tmp_path / "none"))
 
 
 def test_a_camera_that_is_not_there_is_named(run: Run, remote: list[str]) -> None:
     code, _, err = run("track", "97", *remote)
     assert code == 1
-    assert "atpn: camera 97: no such camera" in err
+    assert err == "atpn: camera 97: cannot be read as a video: No such file or directory\n"
 
 
 def test_two_videos_do_not_make_one_annotated_video(
@@ -439,6 +458,130 @@ def test_an_interrupt_ends_cleanly_with_what_was_done(remote: list[str], tmp_pat
     with av.open(str(out)) as container:
         frames = sum(1 for _ in container.decode(video=0))
     assert len(lines) - 1 <= frames <= len(lines)
+
+
+def test_a_long_video_shows_how_fast_it_goes_and_how_long_it_takes(
+    remote: list[str], tmp_path: Path
+) -> None:
+    """On a terminal alone."""
+    long = clips.video(tmp_path / "long.mp4", clips.panning(60))
+    terminal, end = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    started = process("track", long, *remote, stderr=end, env=environment)
+    os.close(end)
+    shown = b""
+    with suppress(OSError):  # the terminal is gone when nobody holds its other end
+        while data := os.read(terminal, 4096):
+            shown += data
+    os.close(terminal)
+    code, out, _ = finished(started)
+    assert code == 0
+    assert "60 of 60" in out
+    assert re.search(rb"/60.*\d\.\d/s.*\d:\d\d:\d\d", shown)
+
+
+def test_results_go_to_a_file_by_its_ending_beside_the_table(
+    run: Run, remote: list[str], video: Path, tmp_path: Path
+) -> None:
+    lines, rows = tmp_path / "faces.jsonl", tmp_path / "faces.csv"
+    code, out, err = run("track", video, "--results", lines, *remote)
+    assert (code, err) == (0, "")
+    assert "12 of 12" in out
+    told = objects(lines.read_text())
+    assert [line["frame"] for line in told] == list(range(12))
+    code, out, _ = run("track", video, "--results", rows, "--json", "--smooth", *remote)
+    table = list(csv.DictReader(io.StringIO(rows.read_text())))
+    assert [row["frame"] for row in table] == [str(i) for i in range(12)]
+    assert float(table[3]["p0_x"]) == objects(out)[3]["faces"][0]["landmarks"][0][0]
+
+
+def test_a_long_video_takes_no_more_memory_for_its_table() -> None:
+    table = TrackTable(pose=True)
+    face = {"track_id": 1, "confidence": 0.5, "box": [0, 0, 1, 1]}
+    for index in range(1000):
+        pose = {"yaw": index % 10 - 5, "pitch": 0, "roll": 1}
+        answer = {"faces": [face | {"pose": pose}]}
+        table.add(Entry("v", Frame(answer, index=index), index / 25))
+    [seen] = table._seen.values()
+    assert (seen.frames, seen.first_s, seen.last_s) == (1000, 0, 999 / 25)
+    assert (seen.low, seen.high) == ((-5, 0, 1), (4, 0, 1))
+    assert len(pickle.dumps(table)) < 1000
+
+
+# cameras
+
+
+def test_a_camera_is_followed_until_it_is_gone_for_good(
+    run: Run, remote: list[str], tmp_path: Path
+) -> None:
+    rows = tmp_path / "faces.csv"
+    for where in ([], remote):
+        with mjpeg.camera(mjpeg.frames(range(15), rate=15)) as network:
+            arguments = ["--json", "--reconnect", 1, "--results", rows]
+            code, out, err = run("track", network.url, *arguments, *where)
+        lines = objects(out)
+        assert code == 1
+        assert {line["input"] for line in lines} == {network.url}
+        assert {face["track_id"] for line in lines for face in line["faces"]} == {1}
+        numbers = [line["frame"] for line in lines]
+        assert numbers[-1] == 14
+        assert sum(1 + line["dropped"] for line in lines) == 15
+        assert numbers == sorted(set(numbers))
+        table = csv.DictReader(io.StringIO(rows.read_text()))
+        assert [int(row["frame"]) for row in table] == numbers
+        again, summary, gone = err.splitlines()
+        assert again == f"atpn: {network.url}: the connection failed or was cut; trying again"
+        counted = f"{len(lines)} frames, {15 - len(lines)} dropped"
+        assert summary == f"atpn: {network.url}: {counted}"
+        assert gone.endswith("given up after 1 further tries")
+
+
+def test_a_camera_that_is_too_fast_is_kept_up_with(run: Run) -> None:
+    with mjpeg.camera(mjpeg.frames(range(200), rate=1000)) as network:
+        _, out, err = run("track", network.url, "--json", "--reconnect", 0)
+    lines = objects(out)
+    assert lines[-1]["frame"] == 199
+    assert sum(1 + line["dropped"] for line in lines) == 200
+    assert f"{len(lines)} frames, {200 - len(lines)} dropped" in err
+
+
+def test_a_number_of_frames_ends_a_camera_well(run: Run, remote: list[str]) -> None:
+    steps = mjpeg.frames(range(200), rate=20)
+    with mjpeg.camera(steps) as network:
+        code, out, err = run("track", network.url, "--json", "--frames", 4, *remote)
+    assert code == 0
+    assert 1 <= len(objects(out)) <= 4
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_camera_cleanly_with_what_was_done(
+    remote: list[str], tmp_path: Path, number: int, code: int
+) -> None:
+    out, lines = tmp_path / "out.mp4", tmp_path / "faces.jsonl"
+    with mjpeg.camera([*mjpeg.frames(range(10), rate=20), mjpeg.SILENCE]) as network:
+        started = process("track", network.url, "--out", out, "--results", lines, *remote)
+        deadline = time.monotonic() + 30
+        while not (lines.exists() and lines.read_text().count("\n") > 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        started.send_signal(number)
+        ended, table, err = finished(started)
+    assert ended == code
+    assert "Traceback" not in err
+    told = objects(lines.read_text())
+    assert f"{len(told)} frames" in table
+    with av.open(str(out)) as container:
+        assert len(told) - 1 <= sum(1 for _ in container.decode(video=0)) <= len(told)
+
+
+def test_secrets_of_a_cameras_address_are_not_shown(run: Run, remote: list[str]) -> None:
+    with mjpeg.camera(mjpeg.frames(range(5))) as network:
+        url = network.url.replace("://", "://me:sesame@") + "?pwd=sesame"
+        code, out, err = run("track", url, "--json", "--reconnect", 0, *remote)
+    assert code == 1
+    assert objects(out)[0]["input"] == network.url
+    assert "sesame" not in out + err
 
 
 def test_lines_break_where_a_face_was_away() -> None:

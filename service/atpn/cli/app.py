@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from atpn import __version__
 from atpn.cli.backends import Backend
 from atpn.cli.bench import measure
+from atpn.cli.camera import Patience
 from atpn.cli.inputs import Unreadable, image_files
 from atpn.cli.options import (
     AsCsv,
@@ -24,17 +26,26 @@ from atpn.cli.options import (
     MaxFaces,
     MinConfidence,
     Points,
+    Reconnect,
+    Results,
+    Silence,
     Timeout,
+    ToMqtt,
     Url,
     Videos,
     backend_of,
+    broker,
     check_points,
+    check_sources,
     chosen,
+    recording,
+    results_file,
 )
 from atpn.cli.output import Sink, screen
 from atpn.cli.plot import Plot
-from atpn.cli.report import Report, Stopped
-from atpn.cli.video import Drawings, Recording, sources
+from atpn.cli.recording import Drawings
+from atpn.cli.report import Report, Stopped, until_terminated
+from atpn.cli.sources import sources
 from atpn.cli.work import Smoothed, WithoutLandmarks, follow_all, look_at_all
 from atpn.client import ClientError
 from atpn.client.protocol import Follow
@@ -161,24 +172,30 @@ def track(
     min_confidence: MinConfidence = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    results: Results = None,
+    mqtt: ToMqtt = None,
+    reconnect: Reconnect = 5,
     url: Url = None,
     key: Key = None,
-    timeout: Timeout = 15,
+    timeout: Silence = 15,
 ) -> None:
-    """Follow the faces of videos or of a webcam; each face keeps its number."""
+    """Follow the faces of videos or of a camera; each face keeps its number."""
     check_points(points)
-    report = Report()
-    found = [source for one in videos for source in named(sources, one, report)]
-    if (out or plot) and len(found) > 1:
-        raise typer.BadParameter(f"{len(found)} videos: --out and --plot are made of one")
-    sinks = [chosen(as_json, as_csv, Wanted(points, True), frames=True, landmarks=True)]
+    report, wanted = Report(), Wanted(points, True)
+    find = partial(sources, patience=Patience(timeout, reconnect, report.say))
+    found = [source for one in videos for source in named(find, one, report)]
+    check_sources(found, one_alone=bool(out or plot), endless=frames is None)
+    sinks = [chosen(as_json, as_csv, wanted, frames=True, landmarks=True)]
     opening = backend_of(url, key, timeout)
     if found:
         sinks += [Plot(plot)] if plot else []
         sinks += [recording(out)] if out else []
+        sinks += [results_file(results, wanted)] if results else []
+        sinks += [broker(mqtt, report, timeout)] if mqtt else []
         follow = Follow(points, True, max_faces, min_confidence)
         sinks = [Smoothed(sinks)] if smooth else sinks
-        follow_all(opening, found, follow, frames, sinks, report)
+        with until_terminated():
+            follow_all(opening, found, follow, frames, sinks, report)
     raise typer.Exit(report.exit_code)
 
 
@@ -235,14 +252,6 @@ def bench(
             table.add_row(name.replace("_per_s", "/s").replace("_ms", " ms"), f"{value or 0}")
         screen().print(table)
     raise typer.Exit(1 if tally.errors or not tally.latencies_ms else 0)
-
-
-def recording(path: Path) -> Recording:
-    """The annotated video; usage error for a path or format that cannot be written."""
-    try:
-        return Recording(path)
-    except (ValueError, OSError) as error:
-        raise typer.BadParameter(f"--out: {error}") from error
 
 
 def named(find: Callable[[str], list[T]], argument: str, report: Report) -> list[T]:

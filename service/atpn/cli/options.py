@@ -1,5 +1,7 @@
 """What the commands' options are called, and what is made of them."""
 
+import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +9,12 @@ from typing import Annotated
 import typer
 
 from atpn.cli.backends import Backend, local, remote
-from atpn.cli.output import Csv, FaceTable, JsonLines, Sink, TrackTable
+from atpn.cli.camera import Camera
+from atpn.cli.mqtt import Mqtt, topic
+from atpn.cli.output import Csv, FaceTable, JsonLines, Sink, ToFile, TrackTable
+from atpn.cli.recording import Recording
+from atpn.cli.report import Report
+from atpn.cli.sources import Source
 from atpn.client.requests import Wanted
 
 Images = Annotated[
@@ -15,13 +22,36 @@ Images = Annotated[
 ]
 Videos = Annotated[
     list[str],
-    typer.Argument(help="videos, folders, patterns, a camera's number, or - for standard input"),
+    typer.Argument(
+        help="videos, folders, patterns, or - for standard input; a camera: rtsp://, http://, "
+        "/dev/video0 or 0"
+    ),
 ]
 Url = Annotated[
     str | None, typer.Option(help="of a running service; without it the work is done here")
 ]
 Key = Annotated[str | None, typer.Option(help="API key of the service")]
 Timeout = Annotated[float, typer.Option(min=0.1, max=300, help="seconds to wait for an answer")]
+Silence = Annotated[
+    float,
+    typer.Option("--timeout", min=0.1, max=300, help="seconds to wait for an answer or a frame"),
+]
+Reconnect = Annotated[
+    int, typer.Option(min=0, help="tries in a row to find a camera again that went away")
+]
+Results = Annotated[
+    Path | None,
+    typer.Option(dir_okay=False, help="file of results: .csv, or .jsonl with an object a line"),
+]
+ToMqtt = Annotated[
+    str | None,
+    typer.Option(
+        "--mqtt",
+        metavar="URL",
+        help="results as messages, too: mqtt://HOST:PORT/TOPIC, or mqtts:// by TLS; "
+        "MQTT_USERNAME and MQTT_PASSWORD are read from the environment",
+    ),
+]
 Points = Annotated[int, typer.Option(help="landmarks of each face: 98, 68 or 5")]
 MaxFaces = Annotated[int | None, typer.Option(min=1, help="most faces")]
 MinConfidence = Annotated[
@@ -38,15 +68,53 @@ def check_points(points: int) -> None:
         raise typer.BadParameter(f"--points: 98, 68 or 5 is expected, not {points}")
 
 
+def check_sources(found: Sequence[Source], one_alone: bool, endless: bool) -> None:
+    """Usage error where one alone can be had, or one that does not end comes before another."""
+    if len(found) > 1 and one_alone:
+        raise typer.BadParameter(f"{len(found)} videos: --out and --plot are made of one")
+    for camera in found[:-1]:
+        if endless and isinstance(camera, Camera):
+            raise typer.BadParameter(f"{camera.name} does not end: give it last, or --frames")
+
+
 def chosen(as_json: bool, as_csv: bool, wanted: Wanted, frames: bool, landmarks: bool) -> Sink:
     """The sink that the options ask for."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv: choose one")
     if as_json:
-        return JsonLines()
+        return JsonLines(sys.stdout)
     if as_csv:
-        return Csv(wanted, frames, landmarks)
+        return Csv(sys.stdout, wanted, frames, landmarks)
     return TrackTable(wanted.pose) if frames else FaceTable(wanted.pose)
+
+
+def results_file(path: Path, wanted: Wanted) -> Sink:
+    """The results of frames in a file, by the ending of its name."""
+    try:
+        if path.suffix == ".csv":
+            return ToFile(path, lambda file: Csv(file, wanted, frames=True))
+        if path.suffix in {".jsonl", ".ndjson"}:
+            return ToFile(path, JsonLines)
+    except OSError as error:
+        raise typer.BadParameter(f"--results: {error}") from error
+    raise typer.BadParameter(f"--results: a name that ends in .csv or .jsonl, not {path}")
+
+
+def broker(url: str, report: Report, timeout_s: float) -> Sink:
+    """The results of frames as messages."""
+    try:
+        where = topic(url)
+    except ValueError as error:
+        raise typer.BadParameter(f"--mqtt: {error}") from error
+    return Mqtt(where, report, timeout_s)
+
+
+def recording(path: Path) -> Recording:
+    """The annotated video; usage error for a path or format that cannot be written."""
+    try:
+        return Recording(path)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(f"--out: {error}") from error
 
 
 def backend_of(

@@ -2,14 +2,13 @@
 
 import csv
 import json
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
@@ -67,19 +66,41 @@ class Sink(ABC):
 class JsonLines(Sink):
     """One JSON object a line: the answer, with ``input`` before it."""
 
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
     @override
     def add(self, entry: Entry) -> None:
-        print(json.dumps(entry.payload, separators=(",", ":")), flush=True)  # noqa: T201
+        print(json.dumps(entry.payload, separators=(",", ":")), file=self._file, flush=True)
+
+
+class ToFile(Sink):
+    """What ``form`` writes, in a file of its own."""
+
+    def __init__(self, path: Path, form: Callable[[TextIO], Sink]) -> None:
+        """Raises OSError where the file cannot be written."""
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._sink = form(self._file)
+
+    @override
+    def add(self, entry: Entry) -> None:
+        self._sink.add(entry)
+
+    @override
+    def close(self) -> None:
+        with self._file:
+            self._sink.close()
 
 
 class Csv(Sink):
     """A row a face, with one column a number; a row without a face where none was found."""
 
-    def __init__(self, wanted: Wanted, frames: bool, landmarks: bool = True) -> None:
+    def __init__(self, file: TextIO, wanted: Wanted, frames: bool, landmarks: bool = True) -> None:
+        self._file = file
         self._pose = wanted.pose
         self._points = wanted.points if landmarks else 0
         self._frames = frames
-        self._rows = csv.writer(sys.stdout, lineterminator="\n")
+        self._rows = csv.writer(file, lineterminator="\n")
         self._rows.writerow(self._header())
 
     @override
@@ -95,6 +116,7 @@ class Csv(Sink):
             self._rows.writerow([*head, key, *self._numbers(face)])
         if not result.faces:
             self._rows.writerow(head + [""] * (len(self._header()) - len(head)))
+        self._file.flush()
 
     def _header(self) -> list[str]:
         head = ["input", "frame", "time_s", "state", "track_id"]
@@ -149,11 +171,22 @@ class FaceTable(Sink):
 
 @dataclass
 class _Seen:
-    """What a table says of one face of one video."""
+    """What a table says of one face of one video, however long that is."""
 
-    times: list[float]
-    confidences: list[float]
-    angles: list[tuple[float, ...]]
+    first_s: float
+    last_s: float = 0.0
+    frames: int = 0
+    confidence: float = 0.0  # of all frames together
+    low: tuple[float, ...] = ()  # degrees
+    high: tuple[float, ...] = ()
+
+    def add(self, time_s: float, confidence: float, angles: tuple[float, ...]) -> None:
+        """One more frame."""
+        self.frames += 1
+        self.last_s = time_s
+        self.confidence += confidence
+        self.low = tuple(map(min, self.low or angles, angles))
+        self.high = tuple(map(max, self.high or angles, angles))
 
 
 class TrackTable(Sink):
@@ -171,11 +204,11 @@ class TrackTable(Sink):
         if isinstance(entry.result, Frame):
             self._dropped += entry.result.dropped
         for face in entry.result.faces:
-            seen = self._seen.setdefault((entry.name, face.track_id), _Seen([], [], []))
-            seen.times.append(entry.time_s or 0.0)
-            seen.confidences.append(face.confidence)
-            if self._pose:
-                seen.angles.append((face.pose.yaw, face.pose.pitch, face.pose.roll))
+            time_s = entry.time_s or 0.0
+            seen = self._seen.setdefault((entry.name, face.track_id), _Seen(time_s))
+            pose = face.pose if self._pose else None
+            angles = (pose.yaw, pose.pitch, pose.roll) if pose else ()
+            seen.add(time_s, face.confidence, angles)
 
     @override
     def close(self) -> None:
@@ -197,12 +230,10 @@ class TrackTable(Sink):
 
     def _cells(self, track_id: int, seen: _Seen, frames: int) -> Iterable[str]:
         yield f"{track_id}"
-        yield f"{len(seen.times)} of {frames}"
-        yield from (f"{seen.times[0]:.2f} s", f"{seen.times[-1]:.2f} s")
-        yield f"{np.mean(seen.confidences):.2f}"
-        if self._pose:
-            low, high = np.min(seen.angles, 0), np.max(seen.angles, 0)
-            yield from (f"{a:+.0f}° … {b:+.0f}°" for a, b in zip(low, high, strict=True))
+        yield f"{seen.frames} of {frames}"
+        yield from (f"{seen.first_s:.2f} s", f"{seen.last_s:.2f} s")
+        yield f"{seen.confidence / seen.frames:.2f}"
+        yield from (f"{a:+.0f}° … {b:+.0f}°" for a, b in zip(seen.low, seen.high, strict=True))
 
 
 def screen() -> Console:

@@ -1,7 +1,9 @@
 """What a command tells its user beside its output: failures and progress, on standard error."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,10 +11,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+from typing_extensions import override
 
 from atpn.client import ConnectionFailed, ServiceError
 
@@ -57,11 +63,35 @@ class Report:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            Rate(),
             TimeRemainingColumn(),
         )
         hidden = not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
             yield Bar(progress, progress.add_task(escape(what), total=total))
+
+
+@contextmanager
+def until_terminated() -> Iterator[None]:
+    """SIGTERM ends the block with Stopped, so that what is open is written to its end."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Stopped("terminated", 128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Rate(ProgressColumn):
+    """How many a second."""
+
+    @override
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s")
 
 
 class Bar:

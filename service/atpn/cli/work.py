@@ -11,9 +11,10 @@ from typing_extensions import override
 
 from atpn.cli.backends import Backend
 from atpn.cli.inputs import ImageFile, Unreadable
-from atpn.cli.output import Entry, Sink
+from atpn.cli.output import Entry, Sink, count
 from atpn.cli.report import Report
-from atpn.cli.video import Source
+from atpn.cli.sources import Source
+from atpn.cli.video import Shot
 from atpn.client import ClientError, Frame, Result
 from atpn.client.pictures import Picture
 from atpn.client.protocol import Follow
@@ -142,35 +143,56 @@ def follow_one(
     sinks: Iterable[Sink],
     report: Report,
 ) -> None:
-    """Track one source to its end; what fails is reported."""
-    times: dict[int, float] = {}  # of frames that are on their way
+    """Track one source to its end; what fails is reported, and what a camera's frames came to."""
     try:
-        with source.open() as footage:
-
-            def images() -> Iterator[Picture]:
-                for index, shot in enumerate(islice(footage.shots, most)):
-                    times[index] = shot.time_s
-                    yield shot.image
-
+        with ExitStack() as stack:
+            footage = stack.enter_context(source.open())
+            shots = Shots(islice(footage.shots, most))
+            if footage.live:
+                stack.callback(lambda: report.say(f"{source.name}: {shots}"))
             total = footage.count
             if total is not None and most is not None:
                 total = min(total, most)
             with report.progress(source.name, total) as bar:
-                for frame in backend.track(images(), follow, footage.live):
-                    put(source.name, frame, times, sinks, report)
+                for frame in backend.track(shots.images(), follow, footage.live):
+                    put(source.name, *shots.of(frame), sinks, report)
                     bar.advance()
     except (ClientError, Unreadable, OSError) as error:
         report.failed(source.name, error)
 
 
-def put(
-    name: str, frame: Frame, times: dict[int, float], sinks: Iterable[Sink], report: Report
-) -> None:
-    """Hand a frame's result on with its time."""
-    entry = Entry(name, frame, times[frame.index])
-    for index in range(frame.index - frame.dropped, frame.index + 1):
-        times.pop(index, None)
+class Shots:
+    """Remembers of each frame when it was taken and its number while it is on its way."""
+
+    def __init__(self, shots: Iterable[Shot]) -> None:
+        self._shots = shots
+        self._away: dict[int, tuple[int, float]] = {}  # index of the image -> number, seconds
+        self._last = -1  # number of the last answered frame
+        self._answered = 0
+
+    def __str__(self) -> str:
+        dropped = self._last + 1 - self._answered
+        return f"{count(self._answered, 'frame')}, {dropped} dropped"
+
+    def images(self) -> Iterator[Picture]:
+        """What to track."""
+        for index, shot in enumerate(self._shots):
+            self._away[index] = shot.number, shot.time_s
+            yield shot.image
+
+    def of(self, frame: Frame) -> tuple[Frame, float]:
+        """A result with its source's number and all that were dropped before it; its seconds."""
+        number, time_s = self._away[frame.index]
+        for index in range(frame.index - frame.dropped, frame.index + 1):
+            self._away.pop(index, None)
+        dropped, self._last = number - self._last - 1, number
+        self._answered += 1
+        return replace(frame, index=number, dropped=dropped), time_s
+
+
+def put(name: str, frame: Frame, time_s: float, sinks: Iterable[Sink], report: Report) -> None:
+    """Hand a frame's result on."""
     if frame.error is not None:
         report.failed(f"{name}, frame {frame.index}", frame.error)
     for sink in sinks:
-        sink.add(entry)
+        sink.add(Entry(name, frame, time_s))

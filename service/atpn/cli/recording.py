@@ -1,0 +1,88 @@
+"""Annotated pictures and videos."""
+
+import itertools
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from typing_extensions import override
+
+from atpn.cli.inputs import ImageFile
+from atpn.cli.output import Entry, Sink
+from atpn.extras import needs
+
+TICKS = 90_000  # a second of a written video
+
+
+class Drawings(Sink):
+    """Annotated images, each as a JPEG of its input's name."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._used: set[str] = set()
+
+    @override
+    def add(self, entry: Entry) -> None:
+        if entry.result.error is None:
+            from PIL import Image  # noqa: PLC0415
+
+            drawn = Image.fromarray(entry.result.draw())
+            drawn.save(self._folder / f"{self._free(ImageFile(entry.name).stem)}.jpg", quality=95)
+
+    def _free(self, stem: str) -> str:
+        """``stem``, or with a number where an image of another folder has taken it."""
+        names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+        name = next(n for n in names if n not in self._used)
+        self._used.add(name)
+        return name
+
+
+class Recording(Sink):
+    """An annotated video: H.264 where PyAV has it, at the times of the frames it is made of."""
+
+    def __init__(self, path: Path) -> None:
+        with needs("video"):
+            import av  # noqa: PLC0415
+        try:
+            self._container = av.open(str(path), "w")
+        except (av.FFmpegError, ValueError) as error:
+            raise ValueError(f"{path} cannot be written as a video: {error}") from error
+        self._stream: Any = None
+        self._last = -1
+
+    @override
+    def add(self, entry: Entry) -> None:
+        """A refused frame is shown as it is, an unreadable image is left out."""
+        from av import VideoFrame  # noqa: PLC0415
+
+        if entry.result.error and not isinstance(entry.result.picture, np.ndarray):
+            return
+        drawn = entry.result.draw()
+        if self._stream is None:
+            self._stream = self._opened(*drawn.shape[:2])
+        frame = VideoFrame.from_ndarray(drawn, format="rgb24")
+        size = {"width": self._stream.width, "height": self._stream.height}
+        frame = frame.reformat(format="yuv420p", **size)
+        self._last = max(self._last + 1, round((entry.time_s or 0.0) * TICKS))
+        frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
+        self._container.mux(self._stream.encode(frame))
+
+    @override
+    def close(self) -> None:
+        with closing(self._container):
+            if self._stream is not None:
+                self._container.mux(self._stream.encode(None))
+
+    def _opened(self, height: int, width: int) -> Any:
+        import av  # noqa: PLC0415
+
+        names = [name for name in ("libx264", "mpeg4") if name in av.codecs_available]
+        stream: Any = self._container.add_stream(names[0], rate=30)
+        stream.width, stream.height = width - width % 2 or 2, height - height % 2 or 2
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
+        stream.options = {"crf": "20", "preset": "veryfast"} if names[0] == "libx264" else {}
+        return stream

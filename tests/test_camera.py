@@ -1,0 +1,222 @@
+"""Live sources: what a camera of the network that stalls, hangs up or sends junk comes to."""
+
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atpn.cli.camera import Camera, Patience, camera, shown
+from atpn.cli.inputs import Unreadable
+from atpn.cli.newest import Newest
+from atpn.cli.sources import sources
+from atpn.cli.video import Shot
+from atpn.client.pictures import pixels
+from tests import clips, mjpeg, rtsp
+from tests.mjpeg import NO_PART, NO_PICTURE, SILENCE, NetworkCamera, frames, number_of
+
+
+@dataclass
+class Heard:
+    """A camera's shots, what was said of it, and how it ended."""
+
+    said: list[str] = field(default_factory=list)
+    shots: list[Shot] = field(default_factory=list)
+    end: str = ""
+    live: bool = True
+
+    @property
+    def told(self) -> list[int]:
+        """The numbers that the pictures themselves tell."""
+        return [number_of(np.asarray(shot.image, np.uint8)) for shot in self.shots]
+
+
+def watched(url: str, tries: int = 2, silence_s: float = 0.6, each_s: float = 0) -> Heard:
+    """All that a camera shows to one who takes ``each_s`` for a frame."""
+    heard = Heard()
+    patience = Patience(silence_s, tries, heard.said.append, backoff=lambda _: 0.01)
+    found = camera(url, patience)
+    assert found is not None
+    try:
+        with found.open() as footage:
+            heard.live = footage.live
+            for shot in footage.shots:
+                heard.shots.append(shot)
+                time.sleep(each_s)
+    except Unreadable as error:
+        heard.end = str(error)
+    return heard
+
+
+def test_frames_come_with_their_numbers_and_the_time_that_they_came() -> None:
+    with mjpeg.camera(frames(range(6), rate=20)) as network:
+        heard = watched(network.url, tries=0)
+    assert heard.live
+    assert heard.told == [shot.number for shot in heard.shots]
+    times = [shot.time_s for shot in heard.shots]
+    assert (heard.told[0], times[0]) == (0, 0)
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx(heard.told[-1] / 20, abs=0.15)
+
+
+def test_one_who_is_slow_gets_the_newest_frame_and_the_numbers_tell_what_was_dropped() -> None:
+    with mjpeg.camera(frames(range(60), rate=100)) as network:
+        heard = watched(network.url, tries=0, each_s=0.1)
+    assert heard.told == [shot.number for shot in heard.shots]
+    assert heard.told == sorted(set(heard.told))
+    assert 2 <= len(heard.told) < 40
+    assert heard.told[-1] == 59
+
+
+@pytest.mark.parametrize(
+    ("breaks", "why"),
+    [
+        ([], "the connection failed or was cut"),
+        ([SILENCE], "nothing came for 0.6 s"),
+        ([NO_PART] * 100, "nothing came for 0.6 s"),
+        ([NO_PICTURE] * 500, "nothing but junk came for 0.6 s"),
+    ],
+    ids=["hangs up", "stalls", "sends no stream any more", "sends junk for pictures"],
+)
+def test_a_camera_that_breaks_is_found_again_and_its_frames_go_on(
+    breaks: list[mjpeg.Step], why: str
+) -> None:
+    first = chain(frames(range(3)), breaks)
+    with mjpeg.camera(first, frames(range(3, 6))) as network:
+        heard = watched(network.url)
+        assert network.connections == 2 + 2  # two that failed in a row
+    assert heard.told == [shot.number for shot in heard.shots]  # some may have been dropped
+    assert heard.told == sorted(set(heard.told))
+    assert heard.told[-1] == 5
+    name = network.url
+    assert heard.said[0] in {
+        f"{name}: {why}; trying again",
+        f"{name}: the connection failed or was cut; trying again",
+    }
+    assert heard.said[1] == f"{name}: goes on"
+    assert heard.end.endswith("given up after 2 further tries")
+
+
+def test_junk_between_pictures_is_passed_over() -> None:
+    steps = [NO_PICTURE, *frames([1]), NO_PICTURE, NO_PICTURE, *frames([2, 3])]
+    with mjpeg.camera(steps) as network:
+        heard = watched(network.url, tries=0)
+    assert heard.told == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("status", "why"), [(404, "404"), (401, "401"), (503, "5XX")], ids=str)
+def test_what_cannot_be_read_at_the_start_is_not_tried_again(status: int, why: str) -> None:
+    with mjpeg.camera(status=status) as network:
+        heard = watched(network.url)
+        assert network.connections == 1
+    assert (heard.shots, heard.said) == ([], [])
+    assert heard.end.startswith("cannot be read as a video")
+    assert why in heard.end
+
+
+def test_a_server_of_something_else_and_one_that_says_nothing_are_no_cameras() -> None:
+    page = [(b"<html><body>Welcome</body></html>" * 50, 0.0)]
+    html = {"Content-Type": "text/html", "Content-Length": str(len(page[0][0]))}
+    with mjpeg.camera(page, headers=html) as server:
+        assert watched(server.url).end == "it ended without a picture"
+    with mjpeg.camera([SILENCE], [], [NO_PICTURE] * 500) as network:
+        assert watched(network.url).end == "nothing came for 0.6 s"
+        assert watched(network.url).end == "the connection failed or was cut"
+        assert watched(network.url).end == "nothing but junk came for 0.6 s"
+
+
+def test_nobody_at_the_address_is_said_at_once() -> None:
+    network = NetworkCamera()
+    network.close()
+    assert "refused" in watched(network.url).end
+
+
+def test_a_recording_behind_a_url_is_read_frame_by_frame_to_its_end(tmp_path: Path) -> None:
+    data = clips.video(tmp_path / "v.mkv", clips.panning(12)).read_bytes()
+    headers = {"Content-Type": "video/x-matroska", "Content-Length": str(len(data))}
+    with mjpeg.camera([(data, 0)], headers=headers) as network:
+        heard = watched(network.url, each_s=0.02)
+    assert not heard.live
+    assert [shot.number for shot in heard.shots] == list(range(12))
+    assert heard.shots[-1].time_s == pytest.approx(11 / 20)
+    assert (heard.said, heard.end) == ([], "")
+
+
+def test_devices_and_urls_are_cameras_whose_names_have_no_secrets_in_them() -> None:
+    patience = Patience()
+    assert sources("0", patience) == [Camera("camera 0", "/dev/video0", "v4l2", patience)]
+    assert sources("/dev/video7", patience)[0].name == "/dev/video7"
+    [found] = sources("rtsp://me:word@cam.example:554/live?pwd=word", patience)
+    assert found.name == "rtsp://cam.example:554/live"
+    assert shown("https://[::1]:80/a/b.cgi?c=d#e") == "https://[::1]:80/a/b.cgi"
+    for url in ("ftp://h/v.mp4", "file:///etc/passwd", "concat://a|b"):
+        with pytest.raises(Unreadable, match="rtsp://, rtsps://, http://, https://"):
+            sources(url, patience)
+
+
+def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="No such file"):
+        Camera("camera", str(tmp_path / "none"), "v4l2").open().__enter__()
+
+
+def test_a_device_is_read_through_ffmpegs_format_of_it() -> None:
+    source = Camera("pattern", "testsrc=size=64x48:rate=100:duration=0.2", "lavfi", Patience(1, 0))
+    numbers = []
+    with pytest.raises(Unreadable, match="it ended"), source.open() as footage:
+        for shot in footage.shots:
+            assert np.asarray(shot.image).shape == (48, 64, 3)
+            numbers.append(shot.number)
+    assert numbers
+    assert numbers[-1] == 19
+
+
+def test_the_newest_item_waits_in_place_of_older_ones_and_is_taken_before_an_end() -> None:
+    taken, done = threading.Event(), threading.Event()
+
+    def items(_: threading.Event) -> Generator[str, None, None]:
+        yield "a"
+        taken.wait(5)
+        yield from "bcd"
+        done.set()
+        raise RuntimeError("over")
+
+    with Newest(items) as newest:
+        each = iter(newest)
+        assert next(each) == (0, "a")
+        taken.set()
+        assert done.wait(5)
+        assert next(each) == (3, "d")
+        with pytest.raises(RuntimeError, match="over"):
+            next(each)
+
+
+def test_items_that_are_not_wanted_any_more_are_closed() -> None:
+    closed = threading.Event()
+
+    def items(ended: threading.Event) -> Generator[int, None, None]:
+        try:
+            while not ended.wait(0.001):
+                yield 1
+        finally:
+            closed.set()
+
+    with Newest(items) as newest:
+        next(iter(newest))
+    assert closed.wait(5)
+
+
+def test_rtsp_is_read_and_found_again_after_it_hung_up() -> None:
+    said: list[str] = []
+    with rtsp.camera([pixels(mjpeg.picture(i)) for i in range(8)]) as url:  # again and again
+        source = camera(url, Patience(10, 3, said.append, backoff=lambda _: 0.01))
+        assert source is not None
+        with source.open() as footage:
+            shots = list(islice(footage.shots, 12))
+    assert footage.live
+    told = [number_of(np.asarray(shot.image, np.uint8)) for shot in shots]
+    assert told == [shot.number % 8 for shot in shots]
+    assert f"{url}: goes on" in said
