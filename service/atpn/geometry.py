@@ -22,6 +22,7 @@ CROP_SIZE = 112  # pixels; the network's input
 DETECTION_SCALE = 1.36  # ROI side / geometric mean of a detected box's sides
 DETECTION_DROP = 0.125  # of the box's height, from its centre down to the ROI's
 EYES, MOUTH = slice(60, 76), slice(76, 96)  # WFLW's landmark numbers
+SPARE = 2  # pixels around a ROI that are read with it
 MARGIN = 0.25  # of the landmark rectangle, added at each boundary (section 3.1)
 
 
@@ -157,7 +158,7 @@ def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
     a, b, c, d = roi.sides  # plain floats: this runs for each face of each frame
     cx, cy = (roi.x0 + roi.x1) / 2, (roi.y0 + roi.y1) / 2
     # Shrink by whole factors with area averaging first: only the covered part is touched.
-    reach_x, reach_y = (abs(a) + abs(b)) / 2 + 2, (abs(c) + abs(d)) / 2 + 2
+    reach_x, reach_y = (abs(a) + abs(b)) / 2 + SPARE, (abs(c) + abs(d)) / 2 + SPARE
     x0, y0 = max(math.floor(cx - reach_x), 0), max(math.floor(cy - reach_y), 0)
     x1, y1 = min(math.ceil(cx + reach_x), width), min(math.ceil(cy + reach_y), height)
     if x0 >= x1 or y0 >= y1:
@@ -179,6 +180,12 @@ def crop(image: Image, roi: Box, size: int = CROP_SIZE) -> Image:
     matrix = np.array([[a, b, left + (a + b) / 2 - 0.5], [c, d, top + (c + d) / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(part, matrix, (size, size), flags=flags).astype(np.uint8, copy=False)
+
+
+def rows_read(roi: Box) -> int:
+    """How many rows of an image, from the top, `crop` reads."""
+    _, _, c, d = roi.sides
+    return max(0, math.ceil((roi.y0 + roi.y1) / 2 + (abs(c) + abs(d)) / 2 + SPARE))
 
 
 def rotation_from_euler(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """An image as it came: decoded when it is first looked at, no larger than what is looked for needs.
 
-JPEGs are decoded at 1/2, 1/4 or 1/8 where network and detector still see all their pixels.
+JPEGs are decoded at 1/2, 1/4 or 1/8 where network and detector still see all their pixels, and no
+further down than what is looked at.
 """
 
 import time
@@ -54,10 +55,11 @@ class EncodedImage:
 
     def crops(self, rois: list[Box]) -> list[Image]:
         """What the network is to see of each ROI: (112, 112, 3)."""
-        decoded = self._decode(min(most_reduction(rois), self._side / self._detector.max_side))
+        most = min(most_reduction(rois), self._side / self._detector.max_side)
+        decoded = self._decode(most, rois)
         if self._searched and decoded.reduction > max(1, most_reduction(rois)):  # a small face
             self._decoded = None
-            decoded = self._decode(most_reduction(rois))
+            decoded = self._decode(most_reduction(rois), rois)
         self._searched = False
         return [decoded.crop(roi) for roi in rois]
 
@@ -82,13 +84,21 @@ class EncodedImage:
     def _side(self) -> int:
         return max(self.width, self.height)
 
-    def _decode(self, most: float) -> Decoded:
-        """The pixels; decoded by up to ``most`` smaller where they are not there yet."""
-        if self._decoded is None:
-            started = time.monotonic()
-            self._decoded = decode_reduced(self._data, self._header, 1 if self._whole else most)
-            self.decode_s += time.monotonic() - started
-        return self._decoded
+    def _decode(self, most: float, rois: list[Box] | None = None) -> Decoded:
+        """The pixels, of ``rois`` at least; decoded by up to ``most`` smaller where there are none
+        yet. What turns out to be too few rows is decoded again, whole.
+        """
+        before = self._decoded
+        if before is not None and before.shows(rois):
+            return before
+        started = time.monotonic()
+        if before is not None:
+            most, rois = before.reduction, None
+        if self._whole:
+            most, rois = 1, None
+        self._decoded = decoded = decode_reduced(self._data, self._header, most, rois)
+        self.decode_s += time.monotonic() - started
+        return decoded
 
 
 class PixelImage(EncodedImage):

@@ -2,7 +2,8 @@
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -12,7 +13,9 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from atpn.errors import AtpnError, InvalidImage, TooManyPixels, UnsupportedMediaType
-from atpn.geometry import Box, Image, crop
+from atpn.faces import jpeg
+from atpn.faces.jpeg import MOST_PARTS
+from atpn.geometry import Box, Image, crop, rows_read
 
 #: Formats that are read, by Pillow's name -> media type.
 FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "BMP": "image/bmp"}
@@ -40,8 +43,6 @@ _DAMAGED = (
     struct.error,
 )
 
-#: Segments and fill bytes of a JPEG, chunks of a PNG: an image that has more is meant to cost time.
-MOST_PARTS = 1 << 14
 _MOST_READS = 4 * MOST_PARTS  # of Pillow, which reads a part in up to four pieces
 
 # The pixel limit is ours and is checked on the header; Pillow never decodes here.
@@ -69,14 +70,6 @@ _REDUCED = {
 }
 
 
-#: Markers of a JPEG: start of scan; frames of Huffman-coded samples; what only Pillow reads
-#: (EXIF, several pictures in one file, Adobe's colour transforms, restart and end markers here).
-_SCAN = 0xDA
-_FRAMES = {0xC0, 0xC1, 0xC2}
-_UNUSUAL = {0xE1, 0xE2, 0xEE, *range(0xC3, 0xE0)} - {0xC4, 0xDA, 0xDB, 0xDD}
-_PLAIN_FRAME = struct.Struct(">BHHB")  # bits a sample, height, width, components
-
-
 class _Metered(io.BytesIO):
     """A file that is damaged for who reads it in too many pieces."""
 
@@ -97,7 +90,8 @@ class Header:
     kind: str  # by Pillow's name
     width: int
     height: int
-    orientation: int  # EXIF, 1 to 8
+    orientation: int = 1  # EXIF, 1 to 8
+    plain: jpeg.Plain | None = None  # where it is one of the plainest kind
 
 
 @dataclass(frozen=True)
@@ -106,6 +100,13 @@ class Decoded:
 
     pixels: Image  # (h, w, 3) RGB; each stands for reduction x reduction of the image's
     reduction: int = 1
+    whole: bool = True  # and not the topmost rows alone
+
+    def shows(self, rois: Sequence[Box] | None) -> bool:
+        """Whether these can be cut out as from the whole image (None: anything)."""
+        if self.whole or rois is None:
+            return self.whole
+        return rows_needed(rois, self.reduction) < len(self.pixels)
 
     def crop(self, roi: Box) -> Image:
         """What the network sees of ``roi`` (pixels of the image itself): (112, 112, 3)."""
@@ -121,21 +122,41 @@ def decode(data: bytes, max_pixels: int) -> Image:
     return decode_reduced(data, read_header(data, max_pixels), 1).pixels
 
 
-def decode_reduced(data: bytes, header: Header, most: float) -> Decoded:
-    """Decode what `read_header` has seen; a JPEG at 1/2, 1/4 or 1/8 where ``most`` allows it.
+def decode_reduced(
+    data: bytes, header: Header, most: float, rois: Sequence[Box] | None = None
+) -> Decoded:
+    """Decode what `read_header` has seen; a JPEG at 1/2, 1/4 or 1/8 where ``most`` allows it, and
+    no further down than the lowest of ``rois`` (image pixels) where those are all that is wanted.
 
     InvalidImage for what is damaged.
     """
     most = max(1, most)
     reduction = max(r for r in _REDUCED if r <= most) if header.kind == "JPEG" else 1
-    flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    height, known = header.height, header.plain
+    if known is not None and rois is not None:
+        data, height = jpeg.cut(data, known, rows_needed(rois, reduction) * reduction)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = _pixels(data, header, height, reduction)
     except cv2.error as error:
         raise InvalidImage("the image data cannot be decoded") from error
     if pixels is None:
         raise InvalidImage("the image data cannot be decoded: damaged or truncated")
-    return Decoded(upright(pixels.astype(np.uint8, copy=False), header.orientation), reduction)
+    return Decoded(upright(pixels, header.orientation), reduction, height == header.height)
+
+
+def rows_needed(rois: Sequence[Box], reduction: int) -> int:
+    """How many of a reduced image's rows, from the top, crops of these ROIs read."""
+    return max(rows_read(roi.scaled(1 / reduction)) for roi in rois)
+
+
+def _pixels(data: bytes, header: Header, height: int, reduction: int) -> Image | None:
+    """As stored. libjpeg-turbo reads plain JPEGs, OpenCV all others and what that cannot read."""
+    if header.plain is not None:
+        with suppress(ValueError):
+            return jpeg.decode(data, header.width, height, reduction)
+    flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    return None if pixels is None else pixels.astype(np.uint8, copy=False)
 
 
 def upright(image: Image, orientation: int) -> Image:
@@ -156,7 +177,7 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     """What the header says; raises as `decode` does, by the header and the file's end alone."""
     if not data:
         raise InvalidImage("the image is empty")
-    header = _plain_jpeg(data) or _header_by_pillow(data)
+    header = _header_of_plain(data) or _header_by_pillow(data)
     width, height = header.width, header.height
     if width * height > max_pixels:
         raise TooManyPixels(f"{width}x{height} is more than the limit of {max_pixels} pixels")
@@ -167,25 +188,10 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     return header
 
 
-def _plain_jpeg(data: bytes) -> Header | None:
-    """The header of a JPEG of the plainest kind: 8 bits, grey or YCbCr, no EXIF block.
-
-    None for all others, also where anything is unusual: Pillow then looks closely. It takes ten
-    times as long, and most frames of streams are of this kind.
-    """
-    if not data.startswith(b"\xff\xd8\xff"):
-        return None
-    size = None
-    for marker, at, end in _jpeg_segments(data):
-        if marker in _UNUSUAL or end > len(data):
-            return None
-        if marker in _FRAMES:
-            if size is not None or end < at + 10:
-                return None
-            size = _PLAIN_FRAME.unpack_from(data, at + 4)
-    if size is None or size[0] != 8 or size[3] not in {1, 3} or not size[1] * size[2]:
-        return None
-    return Header("JPEG", width=size[2], height=size[1], orientation=1)
+def _header_of_plain(data: bytes) -> Header | None:
+    """Of the plainest JPEGs: Pillow takes ten times as long, and most frames are of this kind."""
+    known = jpeg.plain(data)
+    return None if known is None else Header("JPEG", known.width, known.height, plain=known)
 
 
 def _header_by_pillow(data: bytes) -> Header:
@@ -232,7 +238,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _complete(data: bytes, kind: str) -> bool:
     """Whether the end of the image is there; decoders fill what is missing with grey."""
     if kind == "JPEG":
-        return data.rfind(b"\xff\xd9", _scan_start(data)) >= 0
+        return data.rfind(b"\xff\xd9", jpeg.scan_start(data)) >= 0
     if kind == "PNG":
         return _png_complete(data)
     if kind == "BMP":
@@ -250,33 +256,6 @@ def _png_complete(data: bytes) -> bool:
         if name == b"IEND":
             return True
     return False
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment before a JPEG's entropy-coded data, the last of which
-    is its start of scan. InvalidImage beyond MOST_PARTS.
-    """
-    at = 2
-    for _ in range(MOST_PARTS):
-        if at + 4 > len(data) or data[at] != 0xFF:
-            return
-        marker, end = data[at + 1], at + 2 + (data[at + 2] << 8 | data[at + 3])
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        yield marker, at, end
-        if marker == _SCAN:
-            return
-        at = end
-    raise InvalidImage(f"a JPEG of more than {MOST_PARTS} segments before its scan")
-
-
-def _scan_start(data: bytes) -> int:
-    """Where a JPEG's entropy-coded data begins: an end marker before it is a thumbnail's."""
-    start = 2
-    for marker, at, end in _jpeg_segments(data):
-        start = at if marker == _SCAN else end
-    return start
 
 
 def _unreadable(data: bytes) -> AtpnError:
