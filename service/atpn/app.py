@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import override
 
 from atpn import __version__, traces
 from atpn.api import align, oip, ops, page, problems, track
@@ -19,6 +22,25 @@ Opener = Callable[[Settings], AbstractAsyncContextManager[Core]]
 CORS_HEADERS = ["X-API-Key", "X-Request-ID", "X-Request-Timeout"]
 
 
+class Service(FastAPI):
+    """FastAPI, with middleware around it rather than within: short ways need none of its layers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._entry: ASGIApp = super().__call__
+
+    @override
+    def add_middleware(
+        self, middleware_class: Callable[..., ASGIApp], *args: Any, **options: Any
+    ) -> None:
+        self._entry = middleware_class(self._entry, *args, **options)
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._entry(scope, receive, send)
+
+
 def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
     """The service for these settings; ``opener`` loads the models when its lifespan begins."""
 
@@ -28,7 +50,7 @@ def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
             app.state.core = core
             yield
 
-    app = FastAPI(
+    app = Service(
         title="ATPN",
         version=__version__,
         description="Face landmarks, head pose and face tracking.",

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from atpn.api.deadlines import timeout_of
 from atpn.errors import (
@@ -87,20 +87,26 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     if declared.isdecimal() and int(declared) > max_bytes:
         raise TooLarge(f"{declared} bytes are more than the limit of {max_bytes}")
     left_s = timeout_of(request, request.app.state.core.settings.request_timeout_s)
-    parts: list[bytes] = []
-    size = 0
     try:
         async with asyncio.timeout(left_s):
-            async for part in request.stream():
-                size += len(part)
-                if size > max_bytes:
-                    raise TooLarge(f"more bytes than the limit of {max_bytes}")
-                parts.append(part)
+            return await _all_of(request, max_bytes)
     except TimeoutError:
         raise RequestTimeout("the body had not come when the deadline passed") from None
-    except ClientDisconnect:
-        raise InvalidRequest("the client went away while it sent the body") from None
-    return b"".join(parts)
+
+
+async def _all_of(request: Request, max_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("the client went away while it sent the body")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > max_bytes:
+            raise TooLarge(f"more bytes than the limit of {max_bytes}")
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 class _InMemoryParser(MultiPartParser):

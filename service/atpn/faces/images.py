@@ -181,7 +181,7 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     width, height = header.width, header.height
     if width * height > max_pixels:
         raise TooManyPixels(f"{width}x{height} is more than the limit of {max_pixels} pixels")
-    if not _complete(data, header.kind):
+    if not _complete(data, header):
         raise InvalidImage(f"truncated {header.kind}: {len(data)} bytes end before the image does")
     if _TURNS.get(header.orientation, (False,))[0]:
         return replace(header, width=height, height=width)
@@ -235,13 +235,14 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise InvalidImage(f"a PNG of more than {MOST_PARTS} chunks")
 
 
-def _complete(data: bytes, kind: str) -> bool:
+def _complete(data: bytes, header: Header) -> bool:
     """Whether the end of the image is there; decoders fill what is missing with grey."""
-    if kind == "JPEG":
-        return data.rfind(b"\xff\xd9", jpeg.scan_start(data)) >= 0
-    if kind == "PNG":
+    if header.kind == "JPEG":
+        start = header.plain.scan_at if header.plain else jpeg.scan_start(data)
+        return data.rfind(b"\xff\xd9", start) >= 0
+    if header.kind == "PNG":
         return _png_complete(data)
-    if kind == "BMP":
+    if header.kind == "BMP":
         return len(data) >= int.from_bytes(data[2:6], "little")
     return len(data) >= 8 + int.from_bytes(data[4:8], "little")  # RIFF
 

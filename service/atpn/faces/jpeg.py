@@ -34,6 +34,7 @@ class Plain:
 
     width: int
     height: int
+    scan_at: int  # where the entropy-coded data begins
     #: Where the header says how many rows there are; None where decoding can't stop early.
     rows_at: int | None
 
@@ -69,7 +70,7 @@ def plain(data: bytes) -> Plain | None:
     """The header of a plain JPEG; None for all others, also where anything is unusual."""
     if not data.startswith(b"\xff\xd8\xff"):
         return None
-    frame, scanned = None, 0
+    frame, scan_at = None, 0
     for marker, at, end in segments(data):
         if marker in _UNUSUAL or end > len(data):
             return None
@@ -78,14 +79,15 @@ def plain(data: bytes) -> Plain | None:
                 return None
             frame = (marker, at, *_FRAME.unpack_from(data, at + 4))
         elif marker == SCAN:
-            scanned = data[at + 4]
-    if frame is None:
+            scan_at = at
+    if frame is None or not scan_at:
         return None
     marker, at, bits, height, width, components = frame
     if bits != 8 or components not in {1, 3} or not height * width:
         return None
-    early = marker in _SEQUENTIAL and scanned == components  # all colours in one scan
-    return Plain(width, height, at + _HEIGHT_AT if early else None)
+    together = data[scan_at + 4] == components  # all colours in one scan
+    early = marker in _SEQUENTIAL and together
+    return Plain(width, height, scan_at, at + _HEIGHT_AT if early else None)
 
 
 def decode(data: bytes, width: int, height: int, reduction: int = 1) -> Image:

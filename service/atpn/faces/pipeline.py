@@ -246,7 +246,7 @@ class Pipeline:
         self.metrics.inference_seconds.observe(seconds)
 
     def _run(self, crops: list[Image]) -> list[Prediction]:
-        return self.network.run(np.stack(crops)).each()
+        return self.network.run(np.array(crops)).each()
 
 
 def parallel_runs(provider: str, cores: int) -> int:
