@@ -15,7 +15,8 @@ from pathlib import Path
 
 from websockets.asyncio.client import connect
 
-from atpn.faces.tracking import State, Track, to_bytes
+from atpn.faces.saved_state import to_bytes
+from atpn.faces.tracking import State, Track
 from atpn.geometry import Box
 from atpn.sessions import key_of
 from loadtests import served, workloads

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import skimage.data
 from fastapi import FastAPI
+from numpy.typing import NDArray
 
 from atpn.app import create_app
 from atpn.assembly import run_core
@@ -36,6 +37,11 @@ class FakeNetwork(FaceNetwork):
         self.gate.set()
         self.fails_on: Callable[[Image], bool] = lambda _: False
         self.confidence = 0.9
+        down = np.linspace(1 / 6, 5 / 6, 98, dtype=np.float32)
+        across = np.where(np.arange(98) % 2, down[0], down[-1])
+        #: (98, 2): from brow to chin, filling the ROI as a tracked face does, looking ahead.
+        self.face: NDArray[np.float32] = np.stack([across, down], 1)
+        self.pose = np.zeros(3, np.float32)  # radians
         self.batches: list[Image] = []  # each (N, 112, 112, 3)
 
     @property
@@ -44,17 +50,15 @@ class FakeNetwork(FaceNetwork):
         return "FakeExecutionProvider"
 
     def run(self, crops: Image) -> Predictions:
-        """98 points from brow to chin that fill the ROI as a tracked face does, looking ahead."""
+        """The same face in each."""
         self.batches.append(crops)
         self.gate.wait(10)
         if any(self.fails_on(crop) for crop in crops):
             raise RuntimeError("a private word of the model")
         count = len(crops)
-        down = np.linspace(1 / 6, 5 / 6, 98, dtype=np.float32)
-        across = np.where(np.arange(98) % 2, down[0], down[-1])
         return Predictions(
-            landmarks=np.tile(np.stack([across, down], 1), (count, 1, 1)),
-            pose=np.zeros((count, 3), np.float32),
+            landmarks=np.tile(self.face, (count, 1, 1)),
+            pose=np.tile(self.pose, (count, 1)),
             confidence=np.full(count, self.confidence, np.float32),
         )
 

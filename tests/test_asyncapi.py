@@ -55,7 +55,14 @@ async def test_every_message_of_a_stream_is_as_documented(
         for sent in (clips.panning(1)[0], clips.empty(), b"no image", "no JSON"):
             await socket.send(sent)
             seen.append(await received(socket))
-        await socket.send(json.dumps({"type": "config", "smoothing": True, "points": 5}))
+        config = {
+            "type": "config",
+            "smoothing": True,
+            "points": 5,
+            "include": ["signals"],
+            "fps": 9,
+        }
+        await socket.send(json.dumps(config))
         await socket.send(clips.panning(1)[0])
         seen.append(await received(socket))
         seen.append(await received(socket))  # idle: closing
@@ -63,7 +70,7 @@ async def test_every_message_of_a_stream_is_as_documented(
         check(protocol, message)
     kinds = [message["type"] for message in seen]
     assert kinds == ["session", "frame", "frame", "error", "error", "frame", "closing"]
-    assert "smoothed" in seen[-2]["faces"][0]
+    assert seen[-2]["faces"][0].keys() >= {"smoothed", "signals"}
 
 
 async def test_the_documented_control_messages_are_those_that_are_taken(

@@ -25,8 +25,8 @@ from websockets.typing import Subprotocol
 
 from atpn import AsyncClient, Client
 from atpn.client import ConnectionFailed, Frame, Picture, ServiceError, TimedOut
+from atpn.client.parts import NotAsked
 from atpn.client.requests import GROUP_BYTES, groups
-from atpn.client.results import NotAsked
 from atpn.geometry import Image
 from atpn.landmarks import to_5, to_68
 from tests import clips
@@ -137,6 +137,29 @@ def test_fewer_points_can_be_asked_for(client: Client, points: int) -> None:
         assert (face.points5 if points == 68 else face.points68) is None
 
 
+def test_signals_come_with_every_call_that_asks(client: Client) -> None:
+    [batch] = client.batch([PHOTO], signals=True)
+    *_, frame = client.track([PHOTO] * 3, signals=True)
+    for result in (client.align(PHOTO, signals=True), batch, frame):
+        signals = result.faces[0].signals
+        assert signals.mouth_open is not None
+        assert 0.1 < signals.mouth_open < 0.6
+        assert signals.right_eye.open is not None
+    blinks = frame.faces[0].signals.blinks
+    assert (blinks.count, blinks.closed_s, blinks.last) == (0, 0.0, None)
+    assert "count=0" in repr(blinks)
+
+
+async def test_the_asynchronous_client_asks_alike(server: Server) -> None:
+    async with AsyncClient(server.url) as client:
+        face = (await client.align(PHOTO, signals=True)).faces[0]
+        alone = (await client.pose(PHOTO, signals=True)).faces[0]
+        frames = [f async for f in client.track([PHOTO], signals=True, pose=False, fps=30)]
+    assert face.signals == alone.signals
+    assert "blinks" in frames[0].faces[0].answer["signals"]
+    assert "pose" not in frames[0].faces[0].answer
+
+
 def test_what_was_not_asked_for_says_how_to_ask(client: Client) -> None:
     [face] = client.align(PHOTO).faces
     with pytest.raises(NotAsked, match="pose=True"):
@@ -145,6 +168,10 @@ def test_what_was_not_asked_for_says_how_to_ask(client: Client) -> None:
         assert face.track_id
     with pytest.raises(NotAsked, match="smoothing=True"):
         assert face.smoothed.size
+    with pytest.raises(NotAsked, match="signals=True"):
+        assert face.signals
+    with pytest.raises(NotAsked, match=r"track\(\)"):
+        assert client.pose(PHOTO, signals=True).faces[0].signals.blinks
     with pytest.raises(NotAsked, match="align"):
         assert client.pose(PHOTO).faces[0].landmarks.size
 

@@ -50,6 +50,11 @@ def test_nothing_is_sent_before_the_service_greets() -> None:
     assert frame == b"one"
 
 
+def test_the_config_asks_for_signals_and_tells_a_recordings_rate() -> None:
+    told_config = json.loads(Follow(signals=True, fps=25).config)
+    assert (told_config["include"], told_config["fps"]) == (["pose", "signals"], 25)
+
+
 def test_the_config_holds_what_was_asked_for_and_nothing_else() -> None:
     follow = Follow(points=5, pose=False, max_faces=2, min_confidence=0.5, smoothing=True)
     assert json.loads(follow.config) == {

@@ -47,6 +47,7 @@ def told(result: Result) -> dict[str, object]:
         {"boxes": [FACE], "boxes_are": "landmarks", "min_confidence": 0.1},
         {"boxes": []},
         {"max_faces": 1, "points": 68},
+        {"signals": True, "pose": True},
     ],
 )
 def test_photographs_are_answered_as_by_the_service(
@@ -62,10 +63,11 @@ def test_photographs_are_answered_as_by_the_service(
 def test_streams_are_answered_as_by_the_service(aligner: FaceAligner, server: Server) -> None:
     frames = list(clips.panning(8))
     with Client(server.url) as client:
-        there = list(client.track(frames))
-    here = list(aligner.track(frames))
+        there = list(client.track(frames, signals=True, fps=20))
+    here = list(aligner.track(frames, signals=True, fps=20))
     assert [told(frame) for frame in here] == [told(frame) for frame in there]
     assert [frame.index for frame in here] == list(range(8))
+    assert [frame.faces[0].signals.blinks.count for frame in here] == [0] * 8
 
 
 def test_pixels_are_taken_as_they_are(aligner: FaceAligner, astronaut: Image) -> None:

@@ -207,6 +207,7 @@ async def test_a_bad_frame_is_an_error_of_its_own_and_the_stream_lives(server: S
         '{"type": "config", "max_faces": 0}',
         '{"type": "config", "points": 97}',
         '{"type": "config", "include": ["smell"]}',
+        '{"type": "config", "fps": 0}',
         '{"type": "config", "unknown": 1}',
         '{"type": "config", "min_confidence": NaN}',
         "[" * 5000,

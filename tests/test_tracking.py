@@ -1,13 +1,9 @@
 """Tracking decisions on made-up sightings: who is kept, lost, found again, and under which id."""
 
-import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from atpn.errors import InvalidRequest
 from atpn.faces import tracking
 from atpn.faces.tracking import Rules, Sighting, State, Track
 from atpn.geometry import Box, square
@@ -211,55 +207,3 @@ def test_a_stream_that_changes_resolution_keeps_its_regions_in_place() -> None:
     half = tracking.resized(state, 320, 240)
     assert half.tracks[0].roi == square(50, 50, 40)
     assert tracking.resized(half, 640, 480) == state
-
-
-coordinates = st.floats(-5000, 5000).map(lambda v: round(v, 2))
-tracks = st.lists(
-    st.builds(
-        Track,
-        st.integers(1, 10**9),
-        st.builds(Box, coordinates, coordinates, coordinates, coordinates),
-        st.integers(0, 10**9),
-    ),
-    max_size=8,
-).map(tuple)
-
-
-@given(
-    st.builds(
-        State,
-        seq=st.integers(0, 2**53),
-        width=st.integers(0, 10000),
-        height=st.integers(0, 10000),
-        next_id=st.integers(1, 10**9),
-        detected=st.integers(0, 10**9),
-        tracks=tracks,
-        lost=tracks,
-    )
-)
-def test_a_state_survives_its_serialisation(state: State) -> None:
-    assert tracking.from_bytes(tracking.to_bytes(state)) == state
-
-
-FIELDS = b'{"v":2,"seq":%b,"size":[1,1],"next":1,"detected":0,"vain":0,"tracks":[%b],"lost":[]}'
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        *(b"", b"\xff\xfe", b"[]", b"{}", b'{"v": 2}', b'{"v": 2, "seq": "x", "size": []}'),
-        *(FIELDS % (b"1e999", b""), b"[" * 100_000),  # found by fuzzing
-        FIELDS % (b"1", b"[1,1,NaN,0,9,9,0,0,0,1,0]"),
-        FIELDS % (b"1", b"[1,1,0,1e308,9,9,0,0,0,1,0]"),
-    ],
-)
-def test_damaged_states_are_an_error_and_not_a_crash(data: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="cannot be read"):
-        tracking.from_bytes(data)
-
-
-def test_the_state_of_another_version_is_refused() -> None:
-    fields = json.loads(tracking.to_bytes(State()))
-    fields["v"] = 99
-    with pytest.raises(InvalidRequest, match="version 99"):
-        tracking.from_bytes(json.dumps(fields).encode())

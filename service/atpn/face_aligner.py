@@ -10,18 +10,19 @@ import numpy as np
 from atpn.api.answers import View, frame_payload, photo_payload, points_payload
 from atpn.assembly import open_detector, open_network
 from atpn.client.errors import ServiceError
+from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, pixels
 from atpn.client.requests import Boxes
-from atpn.client.results import Frame, Payload, Result
+from atpn.client.results import Frame, Result
 from atpn.errors import AtpnError
 from atpn.faces.encoded_image import EncodedImage, PixelImage
 from atpn.faces.face import Face, faces_of
-from atpn.faces.frame import follow_frame
+from atpn.faces.frame import follow_frame, observed
 from atpn.faces.looking import Steps, drive
 from atpn.faces.photographs import BoxKind, Photograph, Seen, find_faces
 from atpn.faces.pipeline import Timings
 from atpn.faces.smoothing import Smoother
-from atpn.faces.stream import FrameResult, rules_of
+from atpn.faces.stream import FrameResult, Timing, rules_of
 from atpn.faces.tracking import State
 from atpn.geometry import Box
 from atpn.settings import Settings, load_settings
@@ -99,15 +100,18 @@ class FaceAligner:
         *,
         points: int = 98,
         pose: bool = True,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
         smoothing: bool = False,
+        fps: float | None = None,
     ) -> Iterator[Frame]:
         """Follow faces through ``frames``; yields their results in order.
 
         Each face keeps its ``track_id``. A frame that cannot be read is a result with ``error``.
         """
         view = View(points, pose, smoothing)
+        timing = Timing(fps)
         rules = rules_of(self.settings, max_faces, min_confidence)
         state, smoother = State(), Smoother()
         for index, picture in enumerate(frames):
@@ -116,6 +120,8 @@ class FaceAligner:
                 work = self._open(picture)
                 steps = follow_frame(state, work.image.width, work.image.height, rules)
                 followed = self._drive(steps, work)
+                at_s = timing.of(state.seq)
+                followed = observed(followed, at_s) if signals else followed
             except AtpnError as error:
                 told = {"type": "error", "code": error.code, "detail": error.detail}
                 yield Frame(told, _told(error), picture, index)
@@ -129,6 +135,8 @@ class FaceAligner:
                 width=work.image.width,
                 height=work.image.height,
                 timings=work.timings,
+                at_s=at_s,
+                signals=followed.signals,
             )
             yield Frame(_frame_answer(result, view, smoother), None, picture, index)
 
@@ -188,7 +196,7 @@ def _frame_answer(result: FrameResult, view: View, smoother: Smoother) -> Payloa
     payload = frame_payload(result, 0, view)
     if view.smoothing:
         seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
-        smoothed = smoother(seen, time.monotonic())
+        smoothed = smoother(seen, result.at_s)
         for fields, points in zip(payload["faces"], smoothed, strict=True):
             fields["smoothed"] = points_payload(points, view.points or 98)
     return payload

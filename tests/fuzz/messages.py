@@ -58,8 +58,9 @@ def seeds() -> list[bytes]:
         "max_faces": 1,
         "min_confidence": 0.5,
         "points": 5,
-        "include": ["pose"],
+        "include": ["pose", "signals"],
         "smoothing": True,
+        "fps": 25,
     }
     texts = [
         json.dumps(config),
@@ -69,6 +70,7 @@ def seeds() -> list[bytes]:
         '{"type": "config", "include": ["\\ud800"], "min_confidence": NaN}',
         '{"type": ["reset"]}',
         '{"type": "config", "max_faces": 1e999}',
+        '{"type": "config", "fps": 1e-320}',
         "[" * 2000,
         "no JSON",
         "",

@@ -12,12 +12,13 @@ import numpy as np
 
 from atpn.engine.inference import Prediction
 from atpn.errors import CallersFault
-from atpn.faces import tracking
 from atpn.faces.face import Face, faces_of
-from atpn.faces.frame import follow_frame
+from atpn.faces.frame import follow_frame, observed
 from atpn.faces.images import Decoded
 from atpn.faces.looking import drive
-from atpn.faces.tracking import Rules, State, Track, from_bytes, to_bytes
+from atpn.faces.person import Blink, Closure, Person
+from atpn.faces.saved_state import VERSION, WITHOUT_PERSONS, from_bytes, to_bytes
+from atpn.faces.tracking import Rules, State, Track
 from atpn.geometry import CROP_SIZE, Box, square
 from atpn.sessions import Tokens, key_of
 from tests.fuzz.target import Target
@@ -62,6 +63,7 @@ def followed(state: State) -> None:
             return [square(20, 20, 16), square(44, 24, 16)]
 
         after = drive(follow_frame(state, WIDTH, HEIGHT + number, RULES), see, search)
+        after = observed(after, number / 25) if number else after
         assert set(after.faces) == {track.track_id for track in after.state.tracks}
         assert len(after.shown) == len(after.state.tracks)
         state = from_bytes(to_bytes(after.state))
@@ -77,20 +79,23 @@ def seeds() -> list[bytes]:
     """States as they are written, of this and other versions."""
     track = Track(1, Box(10.5, 11.25, 40, 41, 0.1), seen=7, vx=1.5, vy=-0.25)
     turned = replace(track, track_id=2, roi=square(50, 20, 12), weak=2, generation=3)
+    person = Person(closed=Closure(6, 0.1, 0.1), blinks=1, last=Blink(2, 0.05, 0.1), frames=6)
     states = [
         State(),
         State(7, 64, 48, 2, 5, 0, (track,), ()),
         State(99, 640, 480, 4, 90, 20, (track, turned), (replace(track, track_id=3),)),
+        State(7, 64, 48, 2, 5, 0, (replace(track, person=person),), ()),
     ]
     token = TOKENS.new()[:-1] + "?"
     written = [token.encode() + b"\n" + to_bytes(state) for state in states]
-    version = str(tracking.VERSION).encode()
     return [
         *written,
         b"a.b\n{}",
         b"%FF%00.\n[]",
         b'\n{"v":1}',
-        b'\n{"v":%b,"seq":1e999,"size":[1,1]}' % version,
+        b'\n{"v":%d,"seq":1e999,"size":[1,1]}' % WITHOUT_PERSONS,
+        b'\n{"v":%d,"seq":1e999,"size":[1,1]}' % VERSION,
+        b"\n" + to_bytes(states[3]).replace(b"0.29", b"-1e9"),
         b"\n" + to_bytes(states[1]).replace(b"10.5", b"NaN"),
         b"\n" + to_bytes(states[1]).replace(b"11.25", b"1e308"),
         b"\n" + to_bytes(states[1]).replace(b"64", b"1e30"),

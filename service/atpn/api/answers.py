@@ -7,10 +7,12 @@ import numpy as np
 
 from atpn.engine.inference import ModelFile
 from atpn.faces.face import Face
+from atpn.faces.person import Person
 from atpn.faces.photographs import Seen
 from atpn.faces.pipeline import Timings
 from atpn.faces.signals import AVERAGE, Eye, Signals, measured, signals_of
 from atpn.faces.stream import FrameResult
+from atpn.faces.tracking import Track
 from atpn.geometry import Array, Box
 from atpn.landmarks import subset
 
@@ -24,7 +26,7 @@ class View:
     points: int | None = 98  # 98, 68 or 5; None: no landmarks
     pose: bool = True
     smoothing: bool = False  # of a stream's landmarks, told beside them
-    signals: bool = False
+    signals: bool = False  # of a photograph; a stream's are made with its frames
 
 
 def box_payload(box: Box) -> list[float]:
@@ -56,6 +58,26 @@ def signals_payload(signals: Signals) -> Payload:
     }
 
 
+def blinks_payload(person: Person, signals: Signals) -> Payload:
+    """How often the eyes closed and opened again, the last time, and for how long they are closed.
+
+    Seconds before the frame that is answered, in thousandths.
+    """
+    last, closed = person.last, person.closed
+    seen = signals.left_eye.open is not None or signals.right_eye.open is not None
+    return {
+        "count": person.blinks,
+        "closed_s": thousandths((person.at_s - closed.at_s if closed else 0.0) if seen else None),
+        "last": None
+        if last is None
+        else {
+            "seq": last.seq,
+            "ago_s": round(person.at_s - last.at_s, 3),
+            "length_s": round(last.length_s, 3),
+        },
+    }
+
+
 def eye_payload(eye: Eye) -> Payload:
     """How open it is, and where its pupil stands."""
     pupil = None if eye.pupil is None else [thousandths(v) for v in eye.pupil]
@@ -77,9 +99,6 @@ def face_payload(face: Face, view: View) -> Payload:
         payload["landmarks"] = points_payload(face.landmarks, view.points)
     if view.pose:
         payload["pose"] = pose_payload(face)
-    if view.signals:
-        ratios = measured(face.landmarks, face.rotation)
-        payload["signals"] = signals_payload(signals_of(ratios, AVERAGE))
     return payload
 
 
@@ -97,11 +116,20 @@ def milliseconds(timings: Timings) -> Payload:
 def photo_payload(model: ModelFile, view: View, seen: Seen) -> Payload:
     """The body of an answer about one photograph."""
     return {
-        "faces": [face_payload(face, view) for face in seen.faces],
+        "faces": [photo_face_payload(face, view) for face in seen.faces],
         "image": {"width": seen.image.width, "height": seen.image.height},
         "model": {"name": model.name, "version": model.version},
         "ms": milliseconds(seen.timings),
     }
+
+
+def photo_face_payload(face: Face, view: View) -> Payload:
+    """A face of a photograph: its signals are those beside the average face."""
+    payload = face_payload(face, view)
+    if view.signals:
+        ratios = measured(face.landmarks, face.rotation)
+        payload["signals"] = signals_payload(signals_of(ratios, AVERAGE))
+    return payload
 
 
 def frame_payload(result: FrameResult, skipped: int, view: View) -> Payload:
@@ -113,14 +141,23 @@ def frame_payload(result: FrameResult, skipped: int, view: View) -> Payload:
         "dropped": skipped,
         "image": {"width": result.width, "height": result.height},
         "faces": [
-            {
-                "track_id": tracked.track_id,
-                "generation": tracked.generation,
-                "roi": box_payload(face.roi),
-                "roi_angle": round(float(np.degrees(face.roi.angle)), 2),
-            }
-            | face_payload(face, view)
-            for tracked, face in result.faces
+            tracked_face_payload(track, face, result.signals.get(track.track_id), view)
+            for track, face in result.faces
         ],
         "ms": milliseconds(result.timings),
     }
+
+
+def tracked_face_payload(track: Track, face: Face, signals: Signals | None, view: View) -> Payload:
+    """A face of a frame; with its signals where there are."""
+    payload: Payload = {
+        "track_id": track.track_id,
+        "generation": track.generation,
+        "roi": box_payload(face.roi),
+        "roi_angle": round(float(np.degrees(face.roi.angle)), 2),
+    }
+    payload |= face_payload(face, view)
+    if signals is not None and track.person is not None:
+        blinks = blinks_payload(track.person, signals)
+        payload["signals"] = signals_payload(signals) | {"blinks": blinks}
+    return payload

@@ -26,7 +26,7 @@ from atpn.api.mailbox import Mail, Mailbox
 from atpn.core import Core
 from atpn.errors import AtpnError, InvalidRequest, TooLarge, first_of
 from atpn.faces.smoothing import Smoother
-from atpn.faces.stream import FrameResult, Stream, rules_of
+from atpn.faces.stream import FrameResult, Stream, Timing, rules_of
 
 log = logging.getLogger("atpn.track")
 
@@ -53,6 +53,7 @@ class Config(BaseModel):
     points: int | None = None
     include: list[str] | None = None
     smoothing: bool | None = None
+    fps: float | None = Field(None, ge=0.1, le=1000)
 
 
 @router.websocket("/track")
@@ -189,9 +190,10 @@ class Connection:
             raise InvalidRequest(f"{'.'.join(path)}: {text}") from None
         if config.points not in {None, 98, 68, 5}:
             raise InvalidRequest("points: 98, 68 or 5 is expected")
-        unknown = set(config.include or []) - {"pose"}
+        unknown = set(config.include or []) - {"pose", "signals"}
         if unknown:
-            raise InvalidRequest(f"include: {sorted(unknown)[0]!r} is unknown; known is 'pose'")
+            named = sorted(unknown)[0]
+            raise InvalidRequest(f"include: {named!r} is unknown; known are 'pose' and 'signals'")
         most = self._core.settings.track_max_faces
         rules, view = self._stream.rules, self._view
         if config.max_faces is not None:
@@ -205,6 +207,10 @@ class Connection:
         if config.smoothing is not None:
             view = replace(view, smoothing=config.smoothing)
         self._stream.rules, self._view = rules, view
+        if config.include is not None:
+            self._stream.signals = "signals" in config.include
+        if config.fps is not None:
+            self._stream.timing = Timing(config.fps)
 
     async def _answer(self) -> None:
         while True:
@@ -236,7 +242,7 @@ class Connection:
     def _smooth(self, result: FrameResult, payload: Payload) -> None:
         """Add ``smoothed`` to each face."""
         seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
-        smoothed = self._smoother(seen, time.monotonic())
+        smoothed = self._smoother(seen, result.at_s)
         for fields, points in zip(payload["faces"], smoothed, strict=True):
             fields["smoothed"] = points_payload(points, self._view.points or 98)
 

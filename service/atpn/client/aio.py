@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from atpn.client.connection import ENDS, loss_of, options
 from atpn.client.errors import ClientError
+from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded
 from atpn.client.protocol import Follow, StreamProtocol
 from atpn.client.requests import (
@@ -28,7 +29,7 @@ from atpn.client.requests import (
     results_of,
     wait_before_retry_s,
 )
-from atpn.client.results import Frame, Payload, Result
+from atpn.client.results import Frame, Result
 
 Frames = AsyncIterable[Picture] | Iterable[Picture]
 
@@ -121,14 +122,17 @@ class AsyncClient:
         *,
         points: int = 98,
         pose: bool = True,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
         smoothing: bool = False,
+        fps: float | None = None,
         realtime: bool = False,
     ) -> AsyncIterator[Frame]:
         """See `Client.track`; frames of a plain iterable are taken in a thread."""
         stream = StreamProtocol(
-            Follow(points, pose, max_faces, min_confidence, smoothing), realtime=realtime
+            Follow(points, pose, max_faces, min_confidence, smoothing, signals, fps),
+            realtime=realtime,
         )
         async with Line(self.endpoint, stream) as line:
             results = line.newest(frames) if realtime else line.every(frames)

@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import quote
 
 from atpn.client.errors import ClientError, ConnectionFailed, ServiceError
+from atpn.client.parts import Payload
 from atpn.client.pictures import Picture
 from atpn.client.requests import problem_of, reconnect_s
-from atpn.client.results import Frame, Payload
+from atpn.client.results import Frame
 
 IN_FLIGHT = 2  # in real time: one in work and one that waits, as the service has it
 TOO_BIG = 1009  # close code: the frame was larger than any message may be
@@ -34,11 +35,14 @@ class Follow:
     max_faces: int | None = None
     min_confidence: float | None = None
     smoothing: bool = False
+    signals: bool = False
+    fps: float | None = None
 
     @property
     def config(self) -> str:
         """The ``config`` message."""
-        fields: Payload = {"points": self.points, "include": ["pose"] if self.pose else []}
+        include = [name for name in ("pose", "signals") if getattr(self, name)]
+        fields: Payload = {"points": self.points, "include": include, "fps": self.fps}
         fields |= {"max_faces": self.max_faces, "min_confidence": self.min_confidence}
         fields |= {"smoothing": self.smoothing or None}
         given = {name: value for name, value in fields.items() if value is not None}

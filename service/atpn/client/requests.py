@@ -11,8 +11,9 @@ import httpx
 
 from atpn import __version__
 from atpn.client.errors import ClientError, ConnectionFailed, ServiceError, TimedOut
+from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, media_type
-from atpn.client.results import Payload, Result
+from atpn.client.results import Result
 
 Boxes = Sequence[Sequence[float]]
 

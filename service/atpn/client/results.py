@@ -12,17 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atpn.client.errors import ServiceError
+from atpn.client.parts import NotAsked, Payload, shown
 from atpn.client.pictures import Picture, Pixels, pixels
+from atpn.client.signals import Signals
 from atpn.extras import needs
 from atpn.landmarks import to_5, to_68
 
 Array = NDArray[np.float32]
-Payload = dict[str, Any]
 A = TypeVar("A", bound=NDArray[Any])
-
-
-class NotAsked(AttributeError):
-    """A part of an answer that the request did not ask for."""
 
 
 class Box(NamedTuple):
@@ -51,7 +48,7 @@ class Pose:
     answer: Payload
 
     def __repr__(self) -> str:
-        return _shown(self, yaw=self.yaw, pitch=self.pitch, roll=self.roll)
+        return shown(self, yaw=self.yaw, pitch=self.pitch, roll=self.roll)
 
     @property
     def yaw(self) -> float:
@@ -75,66 +72,6 @@ class Pose:
 
 
 @dataclass(frozen=True, repr=False)
-class Eye:
-    """One eye of a face; left and right are those of the image."""
-
-    answer: Payload
-
-    def __repr__(self) -> str:
-        return _shown(self, open=self.open, pupil=self.pupil)
-
-    @property
-    def open(self) -> float | None:
-        """0 closed, 1 open; None: turned away."""
-        return _number(self.answer["open"])
-
-    @property
-    def pupil(self) -> tuple[float, float] | None:
-        """(x, y) from the middle between the corners, in halves of the eye's width: x -1 is the
-        left corner and 1 the right one, y points down. None: turned away or covered.
-        """
-        place = self.answer["pupil"]
-        return None if place is None else (float(place[0]), float(place[1]))
-
-
-@dataclass(frozen=True, repr=False)
-class Signals:
-    """What a face does, each from 0 to 1; None where it is turned away."""
-
-    answer: Payload
-
-    def __repr__(self) -> str:
-        names = ("mouth_open", "smile", "brow_raise")
-        told = {name: self.answer[name] for name in names}
-        return _shown(self, left_eye=self.left_eye, right_eye=self.right_eye, **told)
-
-    @property
-    def left_eye(self) -> Eye:
-        """The eye on the image's left."""
-        return Eye(self.answer["left_eye"])
-
-    @property
-    def right_eye(self) -> Eye:
-        """The eye on the image's right."""
-        return Eye(self.answer["right_eye"])
-
-    @property
-    def mouth_open(self) -> float | None:
-        """0 closed; 1: as high as it is wide."""
-        return _number(self.answer["mouth_open"])
-
-    @property
-    def smile(self) -> float | None:
-        """0 at rest, 1 a broad smile."""
-        return _number(self.answer["smile"])
-
-    @property
-    def brow_raise(self) -> float | None:
-        """0 at rest, 1 lifted high."""
-        return _number(self.answer["brow_raise"])
-
-
-@dataclass(frozen=True, repr=False)
 class Face:
     """One face."""
 
@@ -142,7 +79,7 @@ class Face:
 
     def __repr__(self) -> str:
         told = ("track_id", "confidence", "box")
-        return _shown(self, **{name: self.answer[name] for name in told if name in self.answer})
+        return shown(self, **{name: self.answer[name] for name in told if name in self.answer})
 
     @cached_property
     def box(self) -> Box:
@@ -218,8 +155,8 @@ class Result:
 
     def __repr__(self) -> str:
         if self.error is not None:
-            return _shown(self, error=self.error)
-        return _shown(self, width=self.width, height=self.height, faces=list(self.faces))
+            return shown(self, error=self.error)
+        return shown(self, width=self.width, height=self.height, faces=list(self.faces))
 
     @cached_property
     def faces(self) -> tuple[Face, ...]:
@@ -272,8 +209,8 @@ class Frame(Result):
 
     def __repr__(self) -> str:
         if self.error is not None:
-            return _shown(self, index=self.index, error=self.error)
-        return _shown(self, index=self.index, state=self.state, faces=list(self.faces))
+            return shown(self, index=self.index, error=self.error)
+        return shown(self, index=self.index, state=self.state, faces=list(self.faces))
 
     @property
     def state(self) -> str:
@@ -286,19 +223,9 @@ class Frame(Result):
         return self.answer.get("seq")
 
 
-def _shown(value: object, **fields: object) -> str:
-    """Short enough to look at: landmarks and matrices are left out."""
-    inside = ", ".join(f"{name}={content!r}" for name, content in fields.items())
-    return f"{type(value).__name__}({inside})"
-
-
 def corners(box: Box) -> Array:
     """(4, 2): what is drawn of a face whose landmarks were not asked for."""
     return np.array([[x, y] for x in (box.x0, box.x1) for y in (box.y0, box.y1)], np.float32)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _fixed(array: A) -> A:

@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from atpn.client.connection import ENDS, loss_of, options
 from atpn.client.errors import ClientError
+from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded
 from atpn.client.protocol import Follow, StreamProtocol
 from atpn.client.requests import (
@@ -29,7 +30,7 @@ from atpn.client.requests import (
     results_of,
     wait_before_retry_s,
 )
-from atpn.client.results import Frame, Payload, Result
+from atpn.client.results import Frame, Result
 
 
 class Client:
@@ -139,9 +140,11 @@ class Client:
         *,
         points: int = 98,
         pose: bool = True,
+        signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
         smoothing: bool = False,
+        fps: float | None = None,
         realtime: bool = False,
     ) -> Iterator[Frame]:
         """Follow faces through ``frames``; yields their results in order.
@@ -150,9 +153,13 @@ class Client:
         a broken connection the stream goes on where it was, on any replica. With ``realtime``
         frames are taken as fast as they come (by a thread of its own) and the newest wins;
         results say how many were ``dropped``. A refused frame is a result with ``error``.
+
+        ``signals`` also counts blinks, and learns the person. Their times are those at which
+        frames come; ``fps`` says that these are a recording's, so many a second.
         """
         stream = StreamProtocol(
-            Follow(points, pose, max_faces, min_confidence, smoothing), realtime=realtime
+            Follow(points, pose, max_faces, min_confidence, smoothing, signals, fps),
+            realtime=realtime,
         )
         with Line(self.endpoint, stream) as line:
             yield from line.newest(frames) if realtime else line.every(frames)

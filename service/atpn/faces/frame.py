@@ -4,12 +4,14 @@ The decisions are `tracking`'s; this is their order. It knows neither pixels nor
 service's streams, the command line and training's measures all drive these steps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 from atpn.faces import tracking
 from atpn.faces.face import Face
 from atpn.faces.looking import Steps, detect, look
+from atpn.faces.person import Person, met
+from atpn.faces.signals import Signals, measured, signals_of
 from atpn.faces.tracking import Rules, Sighting, State, Track
 from atpn.geometry import Box
 
@@ -24,6 +26,7 @@ class Followed:
     recovered: int  # tracks taken up again in another ROI than their last one
     given_up: int  # tracks that the frame ended
     found: int | None  # by the detector; None where it was not asked
+    signals: dict[int, Signals] = field(default_factory=dict)  # by track id, where asked for
 
     @property
     def shown(self) -> list[tuple[Track, Face]]:
@@ -54,6 +57,21 @@ def follow_frame(state: State, width: int, height: int, rules: Rules) -> Steps[F
         given_up=given_up,
         found=found,
     )
+
+
+def observed(followed: Followed, at_s: float) -> Followed:
+    """The frame, seen at ``at_s``, with the signals of its faces and what it tells of the persons.
+
+    Signals are those beside the person's own face at rest, as it is known so far.
+    """
+    signals, tracks = {}, []
+    for track, face in followed.shown:
+        ratios = measured(face.landmarks, face.rotation)
+        person = met(track.person or Person(), ratios, followed.state.seq, at_s)
+        signals[track.track_id] = signals_of(ratios, person.rest)
+        tracks.append(replace(track, person=person))
+    state = replace(followed.state, tracks=tuple(tracks))
+    return replace(followed, state=state, signals=signals)
 
 
 def _recover(state: State, lost: list[Track], rules: Rules) -> Steps[tuple[State, dict[int, Face]]]:

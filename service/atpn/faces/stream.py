@@ -6,15 +6,18 @@ moves the bytes. While the store is gone a stream goes on from its own memory.
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from atpn.engine.lanes import Priority
 from atpn.errors import AtpnError, StaleWrite, StoreUnavailable
-from atpn.faces import tracking
+from atpn.faces import saved_state
 from atpn.faces.face import Face
-from atpn.faces.frame import Followed, follow_frame
+from atpn.faces.frame import Followed, follow_frame, observed
 from atpn.faces.looking import Steps
 from atpn.faces.pipeline import Finished, Job, Pipeline, Timings
+from atpn.faces.signals import Signals
 from atpn.faces.tracking import Rules, State, Track
 from atpn.sessions import Saved, Store, Tokens, key_of
 from atpn.settings import Settings
@@ -32,6 +35,20 @@ class FrameResult:
     width: int
     height: int
     timings: Timings
+    at_s: float = 0.0  # see `Timing`
+    signals: dict[int, Signals] = field(default_factory=dict)  # by track id, where asked for
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When frames were seen, in seconds: as they come, or a recording's by their numbers."""
+
+    fps: float | None = None
+    clock: Callable[[], float] = time.time  # replicas have it in common
+
+    def of(self, seq: int) -> float:
+        """Of frame ``seq``, which is there now."""
+        return self.clock() if self.fps is None else seq / self.fps
 
 
 def rules_of(
@@ -55,6 +72,8 @@ class Stream:
         self._store = store
         self._tokens = tokens
         self.rules = rules
+        self.timing = Timing()
+        self.signals = False  # whether they are asked for
         self.token = token or tokens.new()
         self.began = "new"  # or resumed, expired
         self._asked = token is not None
@@ -93,7 +112,7 @@ class Stream:
         saved = None
         try:
             saved = await self._store.load(key_of(self.token))
-            state = None if saved is None else tracking.from_bytes(saved.data)
+            state = None if saved is None else saved_state.from_bytes(saved.data)
         except StoreUnavailable as error:
             self._store_failed("load", error)
             state = None
@@ -130,9 +149,11 @@ class Stream:
     async def _follow(self, data: bytes) -> FrameResult:
         """Track one encoded frame, whose number the state has already."""
         before, rules = self._state, self.rules
+        signals, at_s = self.signals, self.timing.of(before.seq)
 
         def steps(width: int, height: int) -> Steps[Followed]:
-            return follow_frame(before, width, height, rules)
+            followed = yield from follow_frame(before, width, height, rules)
+            return observed(followed, at_s) if signals else followed
 
         job = Job(data, steps, max(1, len(before.tracks)))
         timeout_s = self._pipeline.settings.request_timeout_s
@@ -152,6 +173,8 @@ class Stream:
             width=image.width,
             height=image.height,
             timings=done.timings,
+            at_s=at_s,
+            signals=followed.signals,
         )
 
     def _count(self, done: Finished[Followed]) -> None:
@@ -171,7 +194,7 @@ class Stream:
         while self._unsaved is not None:
             state, self._unsaved = self._unsaved, None
             try:
-                data = tracking.to_bytes(state)
+                data = saved_state.to_bytes(state)
                 await self._store.save(key_of(self.token), Saved(state.seq, data))
             except StaleWrite:
                 self._metrics.stale_writes.inc()

@@ -6,17 +6,13 @@ Ours: a face that was sure may be unsure for a few frames; before the detector i
 face is looked for in other ROIs around the last; and the detector rests while it finds nothing.
 """
 
-import json
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atpn.errors import InvalidRequest
+from atpn.faces.person import Person
 from atpn.geometry import Box, square
-
-VERSION = 2  # of the serialised state
-LARGEST = 2.0**53  # number of a state that is read: every whole number up to it is a float
 
 WEAK_FRAMES = 5  # a face may be unsure for so many frames in a row
 REST_AFTER = 3  # searches in vain until the detector begins to rest
@@ -49,6 +45,7 @@ class Track:
     weak: int = 0  # frames in a row below the threshold
     vx: float = 0.0  # smoothed motion of the ROI's centre, pixels a frame
     vy: float = 0.0
+    person: Person | None = None  # what was learnt of whose face it is; where signals are asked for
 
     def expected(self, seq: int) -> NDArray[np.float64]:
         """Where frame ``seq`` should show the centre: (x, y); motion fades in a few frames."""
@@ -215,7 +212,15 @@ def admit(state: State, rois: list[Box], sightings: list[Sighting], rules: Rules
         if returning is not None and _distance(returning, roi, state.seq) < RETURNING:
             lost.remove(returning)
             generation = returning.generation + 1
-            tracks.append(Track(returning.track_id, sighting.next_roi, state.seq, generation))
+            tracks.append(
+                Track(
+                    returning.track_id,
+                    sighting.next_roi,
+                    state.seq,
+                    generation,
+                    person=returning.person,
+                )
+            )
         else:
             tracks.append(Track(next_id, sighting.next_roi, state.seq))
             next_id += 1
@@ -234,58 +239,3 @@ def _distance(track: Track, roi: Box, seq: int) -> float:
     """From where a lost face is expected to a ROI, in sides of the larger of the two."""
     side = max(track.roi.width, roi.width, 1e-6)
     return float(np.linalg.norm(track.expected(seq) - roi.centre)) / side
-
-
-def to_bytes(state: State) -> bytes:
-    """Serialise for the session store: a few hundred bytes of versioned JSON."""
-
-    def packed(track: Track) -> list[float]:
-        b = track.roi
-        edges = (round(v, 2) for v in (b.x0, b.y0, b.x1, b.y1))
-        motion = (round(b.angle, 4), round(track.vx, 2), round(track.vy, 2))
-        return [track.track_id, track.seen, *edges, *motion, track.generation, track.weak]
-
-    fields = {
-        "v": VERSION,
-        "seq": state.seq,
-        "size": [state.width, state.height],
-        "next": state.next_id,
-        "detected": state.detected,
-        "vain": state.vain,
-        "tracks": [packed(t) for t in state.tracks],
-        "lost": [packed(t) for t in state.lost],
-    }
-    return json.dumps(fields, separators=(",", ":")).encode()
-
-
-def _number(value: float) -> float:
-    """A number that can be reckoned with; ValueError for NaN and what is beyond LARGEST."""
-    if not abs(value) <= LARGEST:
-        raise ValueError(f"{value} is no number of a session")
-    return float(value)
-
-
-def from_bytes(data: bytes) -> State:
-    """Inverse of `to_bytes`; InvalidRequest for another version or damaged data."""
-
-    def unpacked(values: list[float]) -> Track:
-        track_id, seen, x0, y0, x1, y1, angle, vx, vy, generation, weak = map(_number, values)
-        roi = Box(x0, y0, x1, y1, angle)
-        return Track(int(track_id), roi, int(seen), int(generation), int(weak), vx, vy)
-
-    try:
-        fields = json.loads(data)
-        if fields["v"] != VERSION:
-            raise InvalidRequest(f"session state of version {fields['v']}, not {VERSION}")
-        return State(
-            seq=int(_number(fields["seq"])),
-            width=int(_number(fields["size"][0])),
-            height=int(_number(fields["size"][1])),
-            next_id=int(_number(fields["next"])),
-            detected=int(_number(fields["detected"])),
-            vain=int(_number(fields["vain"])),
-            tracks=tuple(unpacked(t) for t in fields["tracks"]),
-            lost=tuple(unpacked(t) for t in fields["lost"]),
-        )
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
-        raise InvalidRequest(f"session state cannot be read: {error}") from error
