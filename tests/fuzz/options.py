@@ -53,7 +53,7 @@ def seeds() -> list[bytes]:
     return [
         b"",
         b"points=5&include=pose\napplication/json\n2.5\n[[1,2,30,40]]",
-        b"points=68&include=pose,signals&include=signals&max_faces=2&min_confidence=0.5\napplication/msgpack;q=0.5, */*\n\nnull",
+        b"points=68&include=pose,signals&include=pose\napplication/msgpack;q=0.5, */*\n\nnull",
         b"boxes_are=roi\nimage/png\n0.5\n[[0,0,9,9],[1,1,20,20]]",
         b"boxes_are=landmarks\nimage/jpeg;q=1.000\n1e3\n[]",
         b"max_faces=0&points=7&include=all\nimage/*;q=x\nnan\n[[0,0,0,0]]",
