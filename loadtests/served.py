@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.bodies import Request
 from loadtests.processes import ROOT, TICK_S, Server, free_port, started
 
-BOUNDARY = b"atpn-loadtest"
 START_S = 60  # until /readyz
 
 
@@ -67,21 +67,9 @@ class Served(Server):
 
 
 def align_request(picture: bytes, box: tuple[float, float, float, float]) -> bytes:
-    """POST /align with a JPEG and one given box as a form, ready for the socket."""
-    field = b'--%b\r\nContent-Disposition: form-data; name="' % BOUNDARY
-    body = b"".join(
-        [
-            b'%bboxes"\r\n\r\n%b\r\n' % (field, json.dumps([box]).encode()),
-            b'%bimage"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n' % field,
-            b"%b\r\n--%b--\r\n" % (picture, BOUNDARY),
-        ]
-    )
-    head = (
-        "POST /align HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Content-Type: multipart/form-data; boundary={BOUNDARY.decode()}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    """POST /align with a JPEG as the body and one given box, ready for the socket."""
+    boxes = json.dumps([box], separators=(",", ":"))
+    return Request(f"/align?boxes={boxes}", picture, {"Content-Type": "image/jpeg"}).on_the_wire()
 
 
 @contextmanager
