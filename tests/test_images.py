@@ -287,6 +287,13 @@ def test_a_small_file_that_claims_many_pixels_is_refused_by_its_header() -> None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50_000
 
 
+def test_a_jpeg_that_ends_at_the_head_of_its_scan_is_refused() -> None:
+    """Found by fuzzing."""
+    head, scan, _ = saved(Pillow.fromarray(corners()), "JPEG").partition(b"\xff\xda")
+    with pytest.raises(InvalidImage):
+        read_header(head + scan + b"\0\2", MANY)
+
+
 @pytest.mark.parametrize("name", [b"IDAT", b"IEND"])
 def test_a_chunk_that_claims_more_bytes_than_there_are_costs_no_memory(name: bytes) -> None:
     """Found by fuzzing: 45 bytes made OpenCV take 1.7 GB."""

@@ -4,12 +4,14 @@ import io
 import struct
 import zlib
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image as Pillow
 
 from atpn.errors import CallersFault, InvalidImage
 from atpn.faces.images import FORMATS, Header, decode_reduced, read_header
+from atpn.geometry import Box, square
 from tests.fuzz.target import Target
 
 MAX_PIXELS = 1 << 20
@@ -28,14 +30,20 @@ def check(data: bytes) -> None:
     assert 0 < header.width * header.height <= MAX_PIXELS
     for most in MOST:
         decoded(data, header, most)
+        decoded(data, header, most, [square(4, 2, 4)])
 
 
-def decoded(data: bytes, header: Header, most: float) -> None:
-    """An array of the size that the header promised, or InvalidImage."""
+def decoded(data: bytes, header: Header, most: float, rois: list[Box] | None = None) -> None:
+    """An array of the size that the header promised, or InvalidImage; of fewer rows where no
+    others are wanted.
+    """
     try:
-        image = decode_reduced(data, header, most)
+        image = decode_reduced(data, header, most, rois)
     except InvalidImage:
         return
+    if not image.whole:
+        assert image.shows(rois)
+        header = replace(header, height=len(image.pixels) * image.reduction)
     assert image.reduction <= most
     size = tuple(-(-side // image.reduction) for side in (header.height, header.width))
     assert image.pixels.shape == (*size, 3), f"{header} was decoded to {image.pixels.shape}"
@@ -56,9 +64,11 @@ def mended(data: bytes) -> bytes:
     return b"".join([*parts, data[at:]])
 
 
-def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
+def saved(
+    kind: str, mode: str = "RGB", size: tuple[int, int] = (12, 8), **options: object
+) -> bytes:
     """A picture of a few pixels as Pillow writes it."""
-    pixels = np.random.default_rng(5).integers(0, 256, (8, 12, 3), np.uint8)
+    pixels = np.random.default_rng(5).integers(0, 256, (*size[::-1], 3), np.uint8)
     stream = io.BytesIO()
     Pillow.fromarray(pixels).convert(mode).save(stream, kind, **options)
     return stream.getvalue()
@@ -80,6 +90,8 @@ def seeds() -> list[bytes]:
         saved("JPEG", mode="L"),
         saved("JPEG", mode="CMYK"),
         saved("JPEG", restart_marker_blocks=1),
+        saved("JPEG", size=(20, 70)),
+        saved("JPEG").partition(b"\xff\xda")[0] + b"\xff\xda\0\2",
     ]
     pngs = [saved("PNG", mode=mode) for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")]
     pngs += [saved("PNG", exif=turned()), animated("PNG")]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Seconds of one input, MiB of the process: beyond them libFuzzer ends the run as a finding.
 LIMITS = ["-timeout=10", "-rss_limit_mb=2048", f"-max_len={MOST_BYTES}"]
 KEPT_BYTES = 20_000  # of a target
-END_S = 60  # that libFuzzer may take to end
+END_S = 120  # that libFuzzer may take to end
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,18 @@ def fuzz(target: Target, seconds: float) -> Outcome:
 
 def child(target: Target, options: Sequence[str], seconds: float) -> tuple[int, str]:
     """Exit code and output of a run of libFuzzer."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.one", target.name, *options],
-        cwd=ROOT,
-        env=os.environ | {"ATPN_LOG_LEVEL": "error"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=seconds,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.fuzz.one", target.name, *options],
+            cwd=ROOT,
+            env=os.environ | {"ATPN_LOG_LEVEL": "error"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        return 1, (error.stdout or b"").decode(errors="replace") + f"\nno end in {seconds:.0f} s"
     return done.returncode, done.stdout.decode(errors="replace")
 
 

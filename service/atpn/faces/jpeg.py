@@ -78,7 +78,7 @@ def plain(data: bytes) -> Plain | None:
             if frame is not None or end < at + 10:
                 return None
             frame = (marker, at, *_FRAME.unpack_from(data, at + 4))
-        elif marker == SCAN:
+        elif marker == SCAN and end > at + 4:
             scan_at = at
     if frame is None or not scan_at:
         return None
