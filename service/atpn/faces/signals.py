@@ -12,6 +12,7 @@ brows.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from atpn.geometry import Array, rotation_from_euler
 
 Matrix = NDArray[np.float64]
+Points = list[list[float]]  # few: plain numbers are faster than arrays
 
 #: How the plane in which an eye opens lies in the head, in radians: it faces outward, and downward,
 #: for the upper lid stands forward. Of 0 to 0.4 and -0.1 to 0.5 those under which the ratio of a
@@ -31,6 +33,12 @@ BROWS = rotation_from_euler(0, -DOWNWARD, 0)
 #: Cosine of the angle between a plane's normal and the camera's axis below which what lies in the
 #: plane is turned away: nothing is said of it.
 AWAY = 0.5
+#: Points in the order in which they are measured: an eye's outline and pupil; the eyes' corners and
+#: then the brows, or the corners of the mouth and the inner lips.
+LEFT_POINTS, RIGHT_POINTS = np.array([*range(60, 68), 96]), np.array([*range(68, 76), 97])
+BROW_POINTS = np.array([60, 64, 68, 72, *range(33, 51)])
+MOUTH_POINTS = np.array([60, 64, 68, 72, 76, 82, *range(88, 96)])
+LEAST = 1e-9  # of a distance that is divided by, for points may fall together
 PUPIL_SEEN = 0.3  # openness of an eye below which its pupil is covered
 MOUTH_SPAN, BROW_SPAN = 0.2, 0.12  # from a face at rest to a broad smile, to brows lifted high
 
@@ -106,11 +114,10 @@ def openness(ratio: float, rest: Rest) -> float:
 
 def measured(landmarks: Array, rotation: Matrix) -> Ratios:
     """The ratios of (98, 2) landmarks in pixels of a head turned by ``rotation`` (3, 3)."""
-    left = _facing(landmarks[[*range(60, 68), 96]], rotation @ LEFT_EYE)
-    right = _facing(landmarks[[*range(68, 76), 97]], rotation @ RIGHT_EYE)
-    # Eye corners, their lengths across the face; brows; mouth corners; inner lips.
-    brows = _facing(landmarks[[60, 64, 68, 72, *range(33, 51)]], rotation @ BROWS)
-    mouth = _facing(landmarks[[60, 64, 68, 72, 76, 82, *range(88, 96)]], rotation)
+    left = _facing(landmarks[LEFT_POINTS], rotation @ LEFT_EYE)
+    right = _facing(landmarks[RIGHT_POINTS], rotation @ RIGHT_EYE)
+    brows = _facing(landmarks[BROW_POINTS], rotation @ BROWS)
+    mouth = _facing(landmarks[MOUTH_POINTS], rotation)
     return Ratios(
         left_eye=None if left is None else _opening(left),
         right_eye=None if right is None else _opening(right),
@@ -122,47 +129,48 @@ def measured(landmarks: Array, rotation: Matrix) -> Ratios:
     )
 
 
-def _facing(points: Array, plane: Matrix) -> Matrix | None:
+def _facing(points: Array, plane: Matrix) -> Points | None:
     """Image points of a plane as they would be if it faced the camera; None if it is turned away.
 
     Without perspective the image shows the plane's x and y axes as the first two columns of its
     rotation: their inverse undoes the foreshortening, and roll.
     """
-    facing = float(plane[2, 2])  # the determinant of those columns' upper halves, too
-    if facing < AWAY:
+    (a, b, _), (c, d, _), (_, _, facing) = plane.tolist()
+    if facing < AWAY:  # the determinant of those columns' upper halves, too
         return None
-    (a, b), (c, d) = plane[:2, :2]
-    return np.asarray(points @ (np.array([[d, -c], [-b, a]]) / facing))
+    undone = np.array([[d, -c], [-b, a]]) / facing
+    return (points @ undone).tolist()  # type: ignore[no-any-return]
 
 
-def _opening(outline: Matrix) -> float:
+def _opening(outline: Points) -> float:
     """Mean height over width of eight points: clockwise from the left corner."""
-    heights = outline[[1, 2, 3]] - outline[[7, 6, 5]]
-    width = _distance(outline[0], outline[4])
-    return float(np.sqrt((heights * heights).sum(1)).mean()) / width
+    heights = [_distance(outline[above], outline[8 - above]) for above in (1, 2, 3)]
+    return sum(heights) / 3 / max(_distance(outline[0], outline[4]), LEAST)
 
 
-def _pupil(eye: Matrix) -> tuple[float, float]:
+def _pupil(eye: Points) -> tuple[float, float]:
     """See `Eye`; of an eye's eight points and its pupil."""
-    half = (eye[4] - eye[0]) / 2
-    x, y = eye[8] - (eye[0] + eye[4]) / 2
-    size = float(half @ half) or 1e-9
-    return float(x * half[0] + y * half[1]) / size, float(y * half[0] - x * half[1]) / size
+    left, right, pupil = eye[0], eye[4], eye[8]
+    ax, ay = (right[0] - left[0]) / 2, (right[1] - left[1]) / 2
+    x, y = pupil[0] - left[0] - ax, pupil[1] - left[1] - ay
+    size = max(ax * ax + ay * ay, LEAST * LEAST)
+    return (x * ax + y * ay) / size, (y * ax - x * ay) / size
 
 
-def _brow_height(points: Matrix) -> float:
+def _brow_height(points: Points) -> float:
     """How far the brows are above the eyes' corners, the first four points."""
-    return float(points[:4, 1].mean() - points[4:, 1].mean())
+    heights = [y for _, y in points]
+    return sum(heights[:4]) / 4 - sum(heights[4:]) / (len(heights) - 4)
 
 
-def _apart(points: Matrix) -> float:
+def _apart(points: Points) -> float:
     """Between the middles of the eyes, whose corners are the first four points."""
-    return _distance(points[0] + points[1], points[2] + points[3]) / 2
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = points[:4]
+    return max(_distance((ax + bx, ay + by), (cx + dx, cy + dy)) / 2, LEAST)
 
 
-def _distance(a: Matrix, b: Matrix) -> float:
-    """Never 0, for points may fall together."""
-    return max(math.hypot(a[0] - b[0], a[1] - b[1]), 1e-9)
+def _distance(a: Sequence[float], b: Sequence[float]) -> float:
+    return math.hypot(a[0] - b[0], a[1] - b[1])
 
 
 def _eye(ratio: float | None, pupil: tuple[float, float] | None, rest: Rest) -> Eye:
