@@ -25,13 +25,19 @@ import numpy as np
 import pytest
 
 from atpn.cli import main
+from atpn.cli.backends import Backend
 from atpn.cli.camera import Patience
 from atpn.cli.inputs import Unreadable, image_files
-from atpn.cli.output import Entry, TrackTable
+from atpn.cli.output import Csv, Entry
 from atpn.cli.plot import broken
+from atpn.cli.report import Report
 from atpn.cli.sources import sources
+from atpn.cli.tables import TrackTable
 from atpn.cli.video import Sequence, VideoFile
-from atpn.client import Frame
+from atpn.cli.work import follow_one
+from atpn.client import Client, Frame
+from atpn.client.protocol import Follow
+from atpn.client.requests import Wanted
 from atpn.faces.smoothing import OneEuro
 from tests import clips, mjpeg
 from tests.server import Server, running
@@ -496,7 +502,7 @@ def test_results_go_to_a_file_by_its_ending_beside_the_table(
 
 
 def test_a_long_video_takes_no_more_memory_for_its_table() -> None:
-    table = TrackTable(pose=True)
+    table = TrackTable(Wanted(pose=True))
     face = {"track_id": 1, "confidence": 0.5, "box": [0, 0, 1, 1]}
     for index in range(1000):
         pose = {"yaw": index % 10 - 5, "pitch": 0, "roll": 1}
@@ -506,6 +512,68 @@ def test_a_long_video_takes_no_more_memory_for_its_table() -> None:
     assert (seen.frames, seen.first_s, seen.last_s) == (1000, 0, 999 / 25)
     assert (seen.low, seen.high) == ((-5, 0, 1), (4, 0, 1))
     assert len(pickle.dumps(table)) < 1000
+
+
+SIGNALS = {
+    "left_eye": {"open": 0.9, "pupil": [0.01, -0.1]},
+    "right_eye": {"open": None, "pupil": None},
+    **{"mouth_open": 0.1, "smile": 0.5, "brow_raise": 0.0},
+    "blinks": {"count": 3, "closed_s": 0.0, "last": None},
+}
+
+
+def test_the_signals_of_images_are_columns_and_cells(run: Run, remote: list[str]) -> None:
+    [row] = csv.DictReader(io.StringIO(run("align", PHOTO, "--csv", "--signals", *remote)[1]))
+    assert 0.5 < float(row["left_eye_open"]) <= 1
+    assert abs(float(row["right_pupil_x"])) < 0.5
+    assert float(row["smile"]) > 0.3
+    assert "blinks" not in row
+    out = run("pose", PHOTO, "--signals", *remote)[1]
+    assert re.search(r"eyes open.*mouth open.*smile.*brows", out)
+    assert re.search(r"\d+ % \d+ %", out)
+
+
+def test_the_signals_of_a_video_have_its_blinks(run: Run, remote: list[str], video: Path) -> None:
+    for where in ([], remote):
+        out = run("track", video, "--csv", "--signals", *where)[1]
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert [row["blinks"] for row in rows] == ["0"] * 12
+        assert "blinks" in run("track", video, "--signals", *where)[1]
+
+
+def test_what_is_turned_away_is_an_empty_column_and_the_last_count_of_blinks_stands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wanted = Wanted(pose=False, signals=True)
+    table, rows = TrackTable(wanted), io.StringIO()
+    numbers = Csv(rows, wanted, frames=True, landmarks=False)
+    for index, count in enumerate([2, 3]):
+        signals = SIGNALS | {"blinks": {"count": count, "closed_s": 0.0, "last": None}}
+        face = {"track_id": 1, "confidence": 0.5, "box": [0, 0, 1, 1], "signals": signals}
+        for sink in (table, numbers):
+            sink.add(Entry("v", Frame({"state": "tracked", "faces": [face]}, index=index), 0.04))
+    _, last = csv.DictReader(io.StringIO(rows.getvalue()))
+    assert (last["left_eye_open"], last["right_eye_open"], last["blinks"]) == ("0.9", "", "3")
+    table.close()
+    assert re.search(r"blinks.*\n.*3", capsys.readouterr().out, re.DOTALL)
+
+
+@pytest.mark.parametrize(("signals", "fps"), [(True, 20.0), (False, None)])
+def test_blinks_of_a_recording_are_timed_by_its_own_frames(
+    video: Path, signals: bool, fps: float | None
+) -> None:
+    asked: list[float | None] = []
+
+    class Asked(Client):
+        """Remembers how its frames are to be timed, and answers none."""
+
+        def track(self, *_: Any, fps: float | None = None, **__: Any) -> Any:
+            asked.append(fps)
+            return iter(())
+
+    backend = Backend(Asked(), 1)
+    follow_one(backend, VideoFile(str(video)), Follow(signals=signals), None, [], Report())
+    assert asked == [fps]
 
 
 # cameras

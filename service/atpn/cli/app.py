@@ -33,6 +33,7 @@ from atpn.cli.options import (
     ToMqtt,
     Url,
     Videos,
+    WithSignals,
     backend_of,
     broker,
     check_points,
@@ -122,6 +123,7 @@ def align(
     images: Images,
     points: Points = 98,
     pose: Annotated[bool, typer.Option("--pose", help="also the head pose")] = False,
+    signals: WithSignals = False,
     max_faces: MaxFaces = None,
     min_confidence: MinConfidence = None,
     as_json: AsJson = False,
@@ -133,7 +135,7 @@ def align(
 ) -> None:
     """Find the faces of images and their landmarks."""
     check_points(points)
-    wanted = Wanted(points, pose, max_faces, min_confidence)
+    wanted = Wanted(points, pose, max_faces, min_confidence, signals=signals)
     sink = chosen(as_json, as_csv, wanted, frames=False, landmarks=True)
     look(images, wanted, sink, draw, backend_of(url, key, timeout))
 
@@ -141,6 +143,7 @@ def align(
 @app.command()
 def pose(
     images: Images,
+    signals: WithSignals = False,
     max_faces: MaxFaces = None,
     min_confidence: MinConfidence = None,
     as_json: AsJson = False,
@@ -151,7 +154,7 @@ def pose(
     timeout: Timeout = 15,
 ) -> None:
     """Find the faces of images and where they look: yaw, pitch and roll in degrees."""
-    wanted = Wanted(98, True, max_faces, min_confidence)
+    wanted = Wanted(98, True, max_faces, min_confidence, signals=signals)
     sink = WithoutLandmarks(chosen(as_json, as_csv, wanted, frames=False, landmarks=False))
     look(images, wanted, sink, draw, backend_of(url, key, timeout))
 
@@ -168,6 +171,9 @@ def track(
     smooth: Annotated[
         bool, typer.Option("--smooth", help="landmarks with their jitter filtered out")
     ] = False,
+    signals: Annotated[
+        bool, typer.Option("--signals", help="also eyes, mouth, smile, brows, pupils, and blinks")
+    ] = False,
     max_faces: MaxFaces = None,
     min_confidence: MinConfidence = None,
     as_json: AsJson = False,
@@ -181,7 +187,7 @@ def track(
 ) -> None:
     """Follow the faces of videos or of a camera; each face keeps its number."""
     check_points(points)
-    report, wanted = Report(), Wanted(points, True)
+    report, wanted = Report(), Wanted(points, True, signals=signals)
     find = partial(sources, patience=Patience(timeout, reconnect, report.say))
     found = [source for one in videos for source in named(find, one, report)]
     check_sources(found, one_alone=bool(out or plot), endless=frames is None)
@@ -192,7 +198,7 @@ def track(
         sinks += [recording(out)] if out else []
         sinks += [results_file(results, wanted)] if results else []
         sinks += [broker(mqtt, report, timeout)] if mqtt else []
-        follow = Follow(points, True, max_faces, min_confidence)
+        follow = Follow(points, True, max_faces, min_confidence, signals=signals)
         sinks = [Smoothed(sinks)] if smooth else sinks
         with until_terminated():
             follow_all(opening, found, follow, frames, sinks, report)

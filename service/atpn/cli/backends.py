@@ -30,6 +30,7 @@ class Backend:
             data,
             points=wanted.points,
             pose=wanted.pose,
+            signals=wanted.signals,
             max_faces=wanted.max_faces,
             min_confidence=wanted.min_confidence,
         )

@@ -11,10 +11,11 @@ import typer
 from atpn.cli.backends import Backend, local, remote
 from atpn.cli.camera import Camera
 from atpn.cli.mqtt import Mqtt, topic
-from atpn.cli.output import Csv, FaceTable, JsonLines, Sink, ToFile, TrackTable
+from atpn.cli.output import Csv, JsonLines, Sink, ToFile
 from atpn.cli.recording import Recording
 from atpn.cli.report import Report
 from atpn.cli.sources import Source
+from atpn.cli.tables import FaceTable, TrackTable
 from atpn.client.requests import Wanted
 
 Images = Annotated[
@@ -57,6 +58,9 @@ MaxFaces = Annotated[int | None, typer.Option(min=1, help="most faces")]
 MinConfidence = Annotated[
     float | None, typer.Option(min=0, max=1, help="leave out faces of a lower confidence")
 ]
+WithSignals = Annotated[
+    bool, typer.Option("--signals", help="also how open eyes and mouth are, smile, brows, pupils")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="a JSON object a line")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="comma-separated, a row a face")]
 Draw = Annotated[Path | None, typer.Option(file_okay=False, help="folder for annotated images")]
@@ -85,7 +89,7 @@ def chosen(as_json: bool, as_csv: bool, wanted: Wanted, frames: bool, landmarks:
         return JsonLines(sys.stdout)
     if as_csv:
         return Csv(sys.stdout, wanted, frames, landmarks)
-    return TrackTable(wanted.pose) if frames else FaceTable(wanted.pose)
+    return TrackTable(wanted) if frames else FaceTable(wanted)
 
 
 def results_file(path: Path, wanted: Wanted) -> Sink:

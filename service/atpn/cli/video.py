@@ -39,6 +39,7 @@ class Footage:
     shots: Iterator[Shot]
     count: int | None = None  # None: unknown
     live: bool = False  # frames come by the clock
+    fps: float | None = None  # of a recording, where it is known
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Sequence:
     def open(self) -> Iterator[Footage]:
         """Its images, as they are."""
         shots = (Shot(f, i / IMAGES_PER_S, i) for i, f in enumerate(self.files))
-        yield Footage(shots, len(self.files))
+        yield Footage(shots, len(self.files), fps=IMAGES_PER_S)
 
 
 def spooled() -> IO[bytes]:
@@ -91,7 +92,7 @@ def recorded(container: "InputContainer") -> Footage:
     """Every frame of a recording, at its own time."""
     stream = video_of(container)
     stream.thread_type = "AUTO"
-    return Footage(_decoded(container.decode(stream)), _length(stream))
+    return Footage(_decoded(container.decode(stream)), _length(stream), fps=_rate(stream))
 
 
 def video_of(container: "InputContainer") -> "VideoStream":
@@ -114,6 +115,12 @@ def _decoded(frames: Iterable["VideoFrame"]) -> Iterator[Shot]:
         seconds = index / IMAGES_PER_S if frame.time is None else frame.time
         first = seconds if first is None else first
         yield Shot(upright(frame), round(seconds - first, 4), index)
+
+
+def _rate(stream: "VideoStream") -> float | None:
+    """Frames a second; None for what a container may claim and no video has."""
+    rate = float(stream.average_rate or 0)
+    return rate if 1 <= rate <= 1000 else None
 
 
 def _length(stream: "VideoStream") -> int | None:

@@ -147,6 +147,7 @@ def follow_one(
     try:
         with ExitStack() as stack:
             footage = stack.enter_context(source.open())
+            follow = replace(follow, fps=footage.fps if follow.signals else None)
             shots = Shots(islice(footage.shots, most))
             if footage.live:
                 stack.callback(lambda: report.say(f"{source.name}: {shots}"))
