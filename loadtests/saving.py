@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import redis.asyncio as redis_client
 
-from atpn.sessions import RedisStore, Saved, key_of
+from atpn.redis_store import RedisStore
+from atpn.sessions import Saved, key_of
 from loadtests.capacity import state
 
 TTL_S = 60

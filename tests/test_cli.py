@@ -266,7 +266,7 @@ def test_a_setting_that_is_not_known_stops_serve_with_its_name() -> None:
         (["serve"], ["fastapi"], "cpu"),
         (["models"], ["onnxruntime"], "cpu"),
         (["align", PHOTO], ["onnxruntime", "cv2", "fastapi"], "cpu"),
-        (["align", PHOTO], ["redis"], "cpu"),
+        (["align", PHOTO], ["pydantic_settings"], "cpu"),
         (["track", PHOTO, "--url", "http://127.0.0.1:9"], ["av"], "video"),
         (["track", PHOTO, "--plot", "p.png"], ["matplotlib"], "video"),
         (["track", "http://127.0.0.1:9/", "--url", "http://127.0.0.1:9"], ["av"], "video"),
@@ -638,7 +638,9 @@ def test_a_signal_ends_a_camera_cleanly_with_what_was_done(
     assert ended == code
     assert "Traceback" not in err
     told = objects(lines.read_text())
-    assert f"{len(told)} frames" in table
+    counted = re.search(r"(\d+) frames", table)
+    assert counted
+    assert 0 <= int(counted[1]) - len(told) <= 1  # the signal may come between the two
     with av.open(str(out)) as container:
         assert len(told) - 1 <= sum(1 for _ in container.decode(video=0)) <= len(told)
 

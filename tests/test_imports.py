@@ -68,6 +68,16 @@ def test_faces_are_found_here_where_no_web_framework_is_installed() -> None:
     assert "in 1 image" in done.stdout
 
 
+def test_the_library_starts_without_what_only_a_service_or_its_clients_need() -> None:
+    """What is imported is waited for: half a second is the bar (loadtests/in_process.py)."""
+    others = {"fastapi", "httpx", "prometheus_client", "redis", "uvicorn", "websockets"}
+    code = "import sys; from atpn import FaceAligner; FaceAligner(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert not others & set(done.stdout.split())
+
+
 def test_the_commands_help_needs_no_web_framework() -> None:
     code = "import sys; sys.modules['fastapi'] = None; from atpn.cli import main; main(['--help'])"
     done = subprocess.run(

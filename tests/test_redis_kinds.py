@@ -8,7 +8,8 @@ import pytest
 import redis
 
 from atpn.errors import ConfigurationError, StaleWrite, StoreUnavailable
-from atpn.sessions import RedisStore, Saved
+from atpn.redis_store import RedisStore
+from atpn.sessions import Saved
 from tests.stores import free_port, redis_cluster, redis_sentinel, redis_server
 
 

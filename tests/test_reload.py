@@ -11,9 +11,10 @@ import httpx
 import numpy as np
 import pytest
 
-from atpn.assembly import open_core, open_network
+from atpn.assembly import open_core
 from atpn.engine.inference import ModelFile, Network, bucket_of, shipped_models, warm_sizes
 from atpn.errors import ConfigurationError
+from atpn.loading import open_network
 from atpn.reloading import Reloader
 from tests.conftest import SettingsFactory, until
 from tests.server import running

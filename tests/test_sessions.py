@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from atpn.errors import StaleWrite, StoreUnavailable
-from atpn.sessions import MemoryStore, RedisStore, Saved, Store, Tokens, key_of
+from atpn.redis_store import RedisStore
+from atpn.sessions import MemoryStore, Saved, Store, Tokens, key_of
 from tests.stores import free_port, redis_url
 
 OLD, NEW = "o" * 32, "n" * 32

@@ -7,24 +7,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from atpn.core import Core
-from atpn.engine.inference import (
-    CPU,
-    FaceNetwork,
-    ModelFile,
-    Network,
-    available_cores,
-    find_model,
-    shipped_models,
-    warm_sizes,
-)
-from atpn.engine.remote import RemoteNetwork
-from atpn.errors import ConfigurationError, EngineUnavailable
+from atpn.engine.inference import Network, available_cores
 from atpn.faces.detection import Detector
 from atpn.faces.pipeline import Pipeline
 from atpn.limits import RateLimiter
+from atpn.loading import open_detector, open_network
 from atpn.metrics import Metrics
+from atpn.redis_store import RedisStore
 from atpn.reloading import Reloader
-from atpn.sessions import MemoryStore, RedisStore, Store, Tokens
+from atpn.sessions import MemoryStore, Store, Tokens
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn")
@@ -71,40 +62,3 @@ def open_store(settings: Settings) -> Store:
     if settings.redis_url is None:
         return MemoryStore(settings.session_ttl_s, settings.max_sessions)
     return RedisStore(settings.redis_url, settings.session_ttl_s, settings.redis_timeout_s)
-
-
-def open_detector(settings: Settings) -> Detector:
-    """The face detector; the shipped one where the model folder has none."""
-    folder = settings.model_dir or shipped_models()
-    return Detector(
-        find_model(folder if (folder / "yunet").is_dir() else shipped_models(), "yunet"),
-        threshold=settings.detector_threshold,
-        max_side=settings.detector_max_side,
-    )
-
-
-def open_network(settings: Settings, model: ModelFile | None = None) -> Network:
-    """The network of these settings, warm; ``model`` instead of the version they name.
-
-    ConfigurationError where it cannot be had.
-    """
-    if settings.engine != "local":
-        return _open_remote(settings)
-    folder = settings.model_dir or shipped_models()
-    chosen = model or find_model(folder, settings.model, settings.model_version)
-    largest = settings.max_batch_size
-    network = FaceNetwork(chosen, settings.device, threads=1, pad_up_to=largest)
-    network.warm_up([1, largest] if network.provider == CPU else warm_sizes(largest))
-    return network
-
-
-def _open_remote(settings: Settings) -> Network:
-    network = RemoteNetwork(
-        settings.engine, settings.model, settings.model_version, settings.request_timeout_s
-    )
-    try:
-        network.warm_up([1, settings.max_batch_size])
-    except EngineUnavailable as error:
-        network.close()
-        raise ConfigurationError(f"engine {settings.engine}: {error.detail}") from error
-    return network

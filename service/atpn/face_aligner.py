@@ -3,16 +3,14 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from atpn.api.answers import View, frame_payload, photo_payload, points_payload
-from atpn.assembly import open_detector, open_network
 from atpn.client.errors import ServiceError
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, pixels
-from atpn.client.requests import Boxes
 from atpn.client.results import Frame, Result
 from atpn.errors import AtpnError
 from atpn.faces.encoded_image import EncodedImage, PixelImage
@@ -25,7 +23,11 @@ from atpn.faces.smoothing import Smoother
 from atpn.faces.stream import FrameResult, Timing, rules_of
 from atpn.faces.tracking import State
 from atpn.geometry import Box
+from atpn.loading import load_network, open_detector
 from atpn.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from atpn.client.requests import Boxes
 
 T = TypeVar("T")
 
@@ -41,14 +43,14 @@ class FaceAligner:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or load_settings()
-        self._network = open_network(self.settings)
+        self._network = load_network(self.settings)
         self._detector = open_detector(self.settings)
 
     def align(
         self,
         image: Picture,
         *,
-        boxes: Boxes | None = None,
+        boxes: "Boxes | None" = None,
         boxes_are: BoxKind = "detector",
         points: int = 98,
         pose: bool = False,
@@ -64,7 +66,7 @@ class FaceAligner:
         self,
         image: Picture,
         *,
-        boxes: Boxes | None = None,
+        boxes: "Boxes | None" = None,
         boxes_are: BoxKind = "detector",
         signals: bool = False,
         max_faces: int | None = None,
@@ -183,7 +185,7 @@ class _Work:
 
 
 def _photograph(
-    boxes: Boxes | None,
+    boxes: "Boxes | None",
     boxes_are: BoxKind,
     max_faces: int | None,
     min_confidence: float | None,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -23,8 +23,10 @@ from atpn.faces.encoded_image import EncodedImage
 from atpn.faces.face import Face, faces_of
 from atpn.faces.looking import Look, Steps
 from atpn.geometry import Box, Image
-from atpn.metrics import Metrics
 from atpn.settings import Settings
+
+if TYPE_CHECKING:
+    from atpn.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -86,7 +88,7 @@ class Pipeline:
         network: Network,
         detector: Detector,
         settings: Settings,
-        metrics: Metrics,
+        metrics: "Metrics",
         threads: int,
     ) -> None:
         self.network = network
