@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atpn.geometry import rotation_from_euler
 from tests import clips
 from tests.conftest import Service
 from tests.server import Server, running
@@ -110,6 +111,21 @@ def test_the_program_without_a_service_follows_the_face(server: Server) -> None:
     first, *frames = ran(python_block("docs/clients.md", 2, of=2), server).splitlines()
     assert first.startswith("Box(")
     assert frames == ["0 detected [1]", "1 tracked [1]", "2 tracked [1]"]
+
+
+def test_the_programs_for_those_who_come_from_elsewhere_say_the_same_in_all_terms(
+    server: Server,
+) -> None:
+    shown = ran(python_block("docs/coming_from.md", 1, of=2), server)
+    x, y = np.array(re.findall(r"\d+\.\d*", shown), np.float32).reshape(3, 2).T
+    assert np.ptp(x) == np.ptp(y) == 0
+    turned = rotation_from_euler(0.3, -0.2, 0.1)
+    program = python_block("docs/coming_from.md", 2, of=2)
+    program = program.replace(
+        "np.eye(4)", f"np.diag([1, -1, -1]) @ {turned.tolist()} @ np.diag([1, -1, -1])"
+    )
+    told = ran(f"{program}\nprint(yaw, pitch, roll)", server).split()
+    assert np.radians([float(angle) for angle in told]) == pytest.approx([0.3, -0.2, 0.1])
 
 
 def test_the_streams_program_follows_the_face(server: Server) -> None:

@@ -1,6 +1,8 @@
 """The 98-point scheme: its mirror image, its subsets and its contours."""
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from atpn.landmarks import (
     EXACT_68,
     LEFT_EYE_OUTER,
     LEFT_PUPIL,
+    MESH,
     MIRROR,
     POINTS,
     RIGHT_EYE_OUTER,
@@ -18,9 +21,11 @@ from atpn.landmarks import (
     subset,
     to_5,
     to_68,
+    to_mesh,
 )
 
 Points = NDArray[np.float32]
+COMING_FROM = Path(__file__).resolve().parents[1] / "docs" / "coming_from.md"
 
 
 def numbered() -> Points:
@@ -135,3 +140,40 @@ def test_the_subsets_of_a_symmetric_face_are_symmetric(count: int) -> None:
     x, y = half - half[MIRROR], np.minimum(np.arange(POINTS), MIRROR)
     points = subset(np.stack([x, y], 1).astype(np.float32), count)
     assert sorted(points.tolist()) == sorted((points * (-1, 1)).tolist())
+
+
+def test_points_have_mediapipes_numbers_where_the_mesh_has_them_and_are_nan_elsewhere() -> None:
+    points = np.stack([numbered(), numbered() + 1])
+    mesh = to_mesh(points)
+    assert mesh.shape == (2, 478, 2)
+    for ours, theirs in MESH.items():
+        assert np.array_equal(mesh[:, theirs], points[:, ours])
+    assert np.isfinite(mesh).all(2).sum(1).tolist() == [len(MESH)] * 2
+    assert len(set(MESH.values())) == len(MESH)
+
+
+def test_the_page_for_those_who_come_from_elsewhere_has_the_pairs_of_the_code() -> None:
+    """The mesh's pairs, and which of the 68 points are one of the 98."""
+    text = COMING_FROM.read_text()
+    cells = re.findall(r"\| (\d+) \| (\d+) \| (\d\.\d) (?=\|)", text)
+    assert {int(ours): int(theirs) for ours, theirs, _ in cells} == MESH
+    told = text.split("| 68 | 98 | part |\n|---|---|---|\n")[1].split("\n\n")[0]
+    pairs: list[tuple[int, int]] = []
+    for line in told.splitlines():
+        theirs, ours = (numbers(cell) for cell in line.split(" | ")[:2])
+        pairs += zip(theirs, ours, strict=True)
+    assert sorted(pairs) == EXACT_68
+
+
+def numbers(cell: str) -> list[int]:
+    """``0, 2, \u2026 6`` and ``3\u20135, 9`` as the numbers that they stand for."""
+    found: list[int] = []
+    step = 1
+    for part in cell.strip("| ").split(", "):
+        if part.startswith("\u2026"):
+            step = found[1] - found[0]
+            found += range(found[-1] + step, int(part[2:]) + 1, step)
+        else:
+            first, _, last = part.partition("\u2013")
+            found += range(int(first), int(last or first) + 1)
+    return found

@@ -72,6 +72,31 @@ def to_5(points: Array) -> Array:
     return points[..., [LEFT_PUPIL, RIGHT_PUPIL, 54, 76, 82], :]
 
 
+#: MediaPipe's face mesh: the 98-point index and the number of the one of the mesh's 478 points that
+#: lies closest to it, where that is near enough to take it for the same place. They are not the
+#: same: `atpn_training.score.mesh_points` measures how far apart they are.
+MESH: dict[int, int] = {
+    **{16: 152, 33: 70, 37: 107, 38: 55, 42: 336, 46: 300, 50: 285},  # chin, ends of the brows
+    **{51: 168, 52: 197, 53: 5, 54: 1, 56: 97, 57: 2, 58: 326},  # nose
+    **{60: 33, 61: 160, 62: 159, 63: 157, 64: 133, 65: 153, 66: 145, 67: 163},  # left eye
+    **{68: 362, 69: 384, 70: 386, 71: 387, 72: 263, 73: 390, 74: 374, 75: 380},  # right eye
+    **{76: 61, 77: 40, 78: 37, 79: 0, 80: 267, 81: 270},  # upper lip, its outer edge
+    **{82: 291, 83: 321, 84: 314, 85: 17, 86: 84, 87: 91},  # lower lip, its outer edge
+    **{88: 78, 89: 81, 90: 13, 91: 311, 92: 308, 93: 402, 94: 14, 95: 178},  # inner edges
+    **{LEFT_PUPIL: 468, RIGHT_PUPIL: 473},
+}
+
+
+def to_mesh(points: Array) -> Array:
+    """(..., 98, 2) -> (..., 478, 2) in MediaPipe's numbers, NaN where there is no such point here.
+
+    In the unit of ``points``; MediaPipe's own are shares of the image's width and height.
+    """
+    mesh = np.full((*points.shape[:-2], 478, 2), np.nan, np.float32)
+    mesh[..., list(MESH.values()), :] = points[..., list(MESH), :]
+    return mesh
+
+
 def subset(points: Array, count: int) -> Array:
     """The 98, 68 or 5 points of ``points`` (..., 98, 2); ValueError for any other count."""
     if count == POINTS:
