@@ -1,5 +1,5 @@
-# make serve | make test | make test-long | make fuzz | make lint | make measure | make race | make train
-# make evaluate | make lock | make pin | make sbom | make audit | make rehearse
+# make serve | make test | make test-long | make test-engine | make fuzz | make lint | make measure
+# make race | make train | make evaluate | make lock | make pin | make sbom | make audit | make rehearse
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
@@ -9,7 +9,8 @@ MODEL ?= models/artifacts/atpn/1
 PEERS := .venv-race
 SUPPLY := .venv-supply
 MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
-.PHONY: serve test test-long fuzz lint format measure race train export evaluate lock pin sbom audit rehearse clean
+.PHONY: serve test test-long test-engine test-engine-gpu fuzz lint format measure race train export
+.PHONY: evaluate lock pin sbom audit rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
@@ -19,6 +20,14 @@ test: $(VENV)/.cpu,test,train $(MODULES)
 
 test-long: $(VENV)/.cpu,test,train
 	$(BIN)/python -m pytest -m long --timeout 1800
+
+# On the Docker engine that `docker` reaches; skipped, with the reason, where there is none. What
+# the image for GPUs needs besides is large: test-engine-gpu builds as far as it gets.
+test-engine: $(VENV)/.cpu,test
+	$(BIN)/python -m pytest -s -m engine --timeout 1800 tests/engine --ignore tests/engine/test_gpu.py
+
+test-engine-gpu: $(VENV)/.cpu,test
+	$(BIN)/python -m pytest -s -m engine --timeout 3600 tests/engine/test_gpu.py
 
 # Coverage-guided, all targets in turn; what is found lies in runs/fuzz. KEEP=--keep then renews
 # the corpus that `make test` replays.
