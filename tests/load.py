@@ -82,7 +82,10 @@ class Streamed:
             assert step in allowed, f"{before.seq} {before.state}, then {after.seq} {after.state}"
         assert {f.session_id for f in self.frames} == {self.frames[0].session_id}
         assert self.frames[0].state == "detected"
-        assert {f.state for f in self.frames[1:]} <= {"tracked", "resumed"}
+        assert {(f.state, f.error) for f in self.frames[1:]} <= {
+            ("tracked", None),
+            ("resumed", None),
+        }
         ids = {
             tuple((face.track_id, face.answer["generation"]) for face in f.faces)
             for f in self.frames
