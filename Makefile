@@ -9,8 +9,7 @@ MODEL ?= models/artifacts/atpn/1
 PEERS := .venv-race
 SUPPLY := .venv-supply
 MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
-.PHONY: serve test test-long test-engine test-engine-gpu fuzz lint format measure race train export
-.PHONY: evaluate lock pin sbom audit rehearse clean
+.PHONY: serve test test-long test-engine test-engine-gpu fuzz lint format measure race train export evaluate lock pin sbom audit rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
