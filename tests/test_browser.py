@@ -381,6 +381,21 @@ async def drawn_on_the_face(page: Page, film: Film) -> bool:
     return bool(np.linalg.norm([639 - middle[0], middle[1]] - true) < 30)
 
 
+async def test_the_client_asks_for_several_photographs_at_once(
+    browser: Browser, server: Server
+) -> None:
+    program = """async (data) => {
+        const { Client } = await import("/web/atpn/index.js");
+        const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+        const images = [new Blob([bytes]), bytes.slice(0, 2000), bytes];
+        const results = await new Client(location.origin).batch(images, { points: 5 });
+        return results.map(({ answer, error }) => error?.code ?? answer.faces[0].landmarks.length);
+    }"""
+    async with visit(browser, server, path="/docs") as page:
+        photo = base64.b64encode(PHOTO.read_bytes()).decode()
+        assert await page.evaluate(program, photo) == [5, "invalid_image", 5]
+
+
 @pytest.mark.parametrize("points", [5, 68])
 async def test_fewer_points_are_drawn_as_dots(
     browser: Browser, server: Server, points: int

@@ -171,6 +171,18 @@ export interface StreamHandlers<F = EncodedImage> {
   ended?(error: AtpnError): void;
 }
 
+export interface BatchOptions extends LimitOptions {
+  points?: Points;
+  pose?: boolean;
+  /** Ends the call, which then throws the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** One image's result in `batch`: an answer or an error. */
+export type Batched<I> =
+  | { image: I; answer: Answer; error: null }
+  | { image: I; answer: null; error: AtpnError };
+
 /** One frame's result in `track`: an answer or an error. */
 export type Tracked<I> =
   | { frame: I; answer: FrameAnswer; error: null }
@@ -182,6 +194,11 @@ export class Client {
   align(image: EncodedImage, options?: AlignOptions): Promise<Answer>;
   /** The directions of the heads alone. Throws AtpnError. */
   pose(image: EncodedImage, options?: CallOptions): Promise<Answer<PosedFace>>;
+  /**
+   * The faces of several images, in their order; a refused one has its `error`. Up to 32 images and
+   * 40 MiB go into one request. Throws AtpnError where a whole request failed.
+   */
+  batch<I extends EncodedImage>(images: Iterable<I>, options?: BatchOptions): Promise<Batched<I>[]>;
   /**
    * Every frame answered, in order. The next is asked for when the one before was answered; what
    * a broken connection swallowed is sent again. Throws AtpnError where the stream is refused.

@@ -4,6 +4,7 @@ import { AtpnError } from "./errors.js";
 import { Stream } from "./stream.js";
 
 const SUBPROTOCOL = "atpn.v1.json";
+const GROUP = { images: 32, bytes: 40 * 1024 * 1024 }; // a service's own limits, with some room
 
 export class Client {
   #base;
@@ -27,6 +28,21 @@ export class Client {
   // The directions of the heads alone.
   async pose(image, options = {}) {
     return this.#post("pose", image, limits(options), options);
+  }
+
+  // The faces of several images, in their order: {image, answer, error}. Long lists become several
+  // requests, one after the other; a refused image is an error in its own place.
+  async batch(images, { points, pose, ...options } = {}) {
+    const query = { points, include: pose ? "pose" : undefined, ...limits(options) };
+    const results = [];
+    for (const group of groups([...images])) {
+      const form = new FormData();
+      group.forEach((image, i) => form.append("image", image instanceof Blob ? image : new Blob([image]), `${i}`));
+      const complete = (told) => told?.results?.length === group.length;
+      const { results: told } = await this.#post("align/batch", form, query, options, complete);
+      results.push(...told.map((answer, i) => resultOf(group[i], answer)));
+    }
+    return results;
   }
 
   // Every one of the frames, answered in order: {answer, frame, error}. The next is asked for when
@@ -78,24 +94,23 @@ export class Client {
     return new this.#WebSocket(url.href, offered);
   }
 
-  async #post(path, image, query, { boxes, signal }) {
+  async #post(path, body, query, { boxes, signal }, isAnswer = hasFaces) {
     const url = new URL(path, this.#base);
     const asked = { ...query, boxes: boxes && JSON.stringify(boxes) };
     for (const [name, value] of Object.entries(asked)) {
       if (value !== undefined) url.searchParams.set(name, value);
     }
-    const headers = {
-      "Content-Type": image.type || "application/octet-stream",
-      "X-Request-Timeout": String(this.#timeoutMs / 1000),
-    };
+    const headers = { "X-Request-Timeout": String(this.#timeoutMs / 1000) };
+    // A form's type has its boundary in it, which fetch chooses.
+    if (!(body instanceof FormData)) headers["Content-Type"] = body.type || "application/octet-stream";
     if (this.#key) headers.Authorization = `Bearer ${this.#key}`;
     const timeout = AbortSignal.timeout(this.#timeoutMs);
     const ends = signal ? AbortSignal.any([timeout, signal]) : timeout;
-    return answerOf(url, { method: "POST", body: image, headers, signal: ends });
+    return answerOf(url, { method: "POST", body, headers, signal: ends }, isAnswer);
   }
 }
 
-async function answerOf(url, request) {
+async function answerOf(url, request, isAnswer) {
   let response;
   let body;
   try {
@@ -108,12 +123,40 @@ async function answerOf(url, request) {
     throw new AtpnError(code, cause.cause?.message ?? cause.message, { cause });
   }
   const told = parsed(body);
-  if (response.ok && Array.isArray(told?.faces)) return told;
+  if (response.ok && isAnswer(told)) return told;
   const { status } = response;
   const after = Number.parseFloat(response.headers.get("retry-after") ?? "");
   const code = told?.code ?? (response.ok ? "bad_answer" : `http_${status}`);
   const detail = told?.detail ?? (body.slice(0, 200) || "an empty answer");
   throw new AtpnError(code, detail, { status, retryAfterS: Number.isNaN(after) ? null : after });
+}
+
+function hasFaces(told) {
+  return Array.isArray(told?.faces);
+}
+
+function resultOf(image, answer) {
+  if (!answer.error) return { image, answer, error: null };
+  const { code, detail, status } = answer.error;
+  return { image, answer: null, error: new AtpnError(code, detail, { status }) };
+}
+
+// Neighbours that go into one request.
+function groups(images) {
+  const found = [];
+  let bytes = 0;
+  for (const image of images) {
+    const size = image.size ?? image.byteLength;
+    const group = found.at(-1);
+    if (!group || group.length === GROUP.images || bytes + size > GROUP.bytes) {
+      found.push([image]);
+      bytes = size;
+    } else {
+      group.push(image);
+      bytes += size;
+    }
+  }
+  return found;
 }
 
 function parsed(text) {

@@ -60,6 +60,28 @@ describe("A client of a running service", { skip: url ? false : "ATPN_URL names 
     await assert.rejects(client.align(photo, { signal: aborted }), /enough/);
   });
 
+  test("answers several images in order, with a bad one between", async () => {
+    const images = [photo, photo.subarray(0, 2000), new Blob([photo], { type: "image/jpeg" })];
+    const results = await client.batch(images, { points: 5, pose: true });
+    assert.deepEqual(results.map(({ image }) => image), images);
+    assert.deepEqual(results.map(({ error }) => error?.code), [undefined, "invalid_image", undefined]);
+    assert.ok(results[1].error.status === 422 && results[1].answer === null);
+    const [first, last] = [results[0], results[2]].map(({ answer }) => answer.faces[0]);
+    assert.equal(first.landmarks.length, 5);
+    assert.deepEqual(first, last);
+    assert.deepEqual(first, (await client.align(photo, { points: 5, pose: true })).faces[0]);
+    assert.deepEqual(await client.batch([]), []);
+  });
+
+  test("asks several times for a long list, and in one order", async () => {
+    const images = Array.from({ length: 35 }, (_, i) => photo.subarray(0, i % 2 ? 100 : photo.length));
+    const results = await client.batch(images, { points: 5 });
+    assert.deepEqual(results.map(({ image }) => image), images);
+    assert.deepEqual(results.map(({ error }) => error === null), images.map((_, i) => i % 2 === 0));
+    await assert.rejects(client.batch(images, { signal: AbortSignal.abort(new Error("enough")) }), /enough/);
+    await assert.rejects(client.batch([photo], { points: 7 }), { code: "invalid_request", status: 422 });
+  });
+
   test("follows frames in order under one id, with a bad one between", async () => {
     const frames = [photo, photo.subarray(0, 2000), photo, photo];
     const results = [];
@@ -130,6 +152,28 @@ test("A service that is slow is given up", async () => {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const client = new Client(`http://127.0.0.1:${server.address().port}`, { timeoutMs: 50 });
   await assert.rejects(client.align(new Uint8Array(3)), { code: "timed_out" });
+  server.closeAllConnections();
+  server.close();
+});
+
+test("Images are grouped into requests by number and size, and each has to have its answer", async () => {
+  const asked = [];
+  const server = createServer(async (request, response) => {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const count = Buffer.concat(chunks).toString("latin1").split('name="image"').length - 1;
+    asked.push(count);
+    const results = Array(asked.length < 4 ? count : 1).fill({ faces: [] });
+    response.end(JSON.stringify({ results }));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const client = new Client(`http://127.0.0.1:${server.address().port}`);
+  const large = new Uint8Array(30 * 1024 * 1024);
+  await client.batch([new Uint8Array(1), large, large, new Uint8Array(1)]);
+  assert.deepEqual(asked, [2, 2]);
+  await client.batch(Array(33).fill(new Uint8Array(1)).slice(1));
+  assert.deepEqual(asked, [2, 2, 32]);
+  await assert.rejects(client.batch([new Uint8Array(1), new Uint8Array(1)]), { code: "bad_answer" });
   server.closeAllConnections();
   server.close();
 });

@@ -24,6 +24,11 @@ export async function film(frames: AsyncIterable<Uint8Array<ArrayBuffer>>): Prom
   return answers;
 }
 
+export async function album(files: File[]): Promise<[string, number][]> {
+  const results = await new Client("http://localhost:8000").batch(files, { points: 5, maxFaces: 1 });
+  return results.map(({ image, answer, error }) => [image.name, error ? 0 : answer.faces.length]);
+}
+
 export function live(video: HTMLVideoElement, canvas: HTMLCanvasElement): () => void {
   const stream = new Client(location.origin).stream<HTMLCanvasElement>({
     answered({ answer, frame, tripMs }) {
@@ -43,6 +48,8 @@ export function mistakes(client: Client, image: EncodedImage, tracked: Tracked<E
   void client.align(image, { points: 4 });
   // @ts-expect-error an answer may be an error
   console.log(tracked.answer.faces);
+  // @ts-expect-error boxes are of one image
+  void client.batch([image], { boxes: [[1, 2, 3, 4]] });
   // @ts-expect-error a photograph's face has no track
   void client.align(image).then(({ faces }) => faces[0]?.track_id);
 }
