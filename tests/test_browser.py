@@ -205,6 +205,11 @@ async def test_a_photo_is_shown_with_its_points_on_the_face(
         await expect(page.locator("#yaw")).to_have_text(
             f"{yaw:.1f}°".replace("-", "\N{MINUS SIGN}")
         )
+        signals = answer["faces"][0]["signals"]
+        eyes = [f"{100 * signals[side]['open']:.0f}" for side in ("left_eye", "right_eye")]
+        await expect(page.locator("#eyes")).to_have_text("\N{THIN SPACE}/\N{THIN SPACE}".join(eyes))
+        await expect(page.locator("#smile")).to_have_text(f"{100 * signals['smile']:.0f} %")
+        await expect(page.locator("#blinks")).to_be_hidden()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
@@ -277,6 +282,30 @@ async def test_a_photo_without_a_face_is_said_to_have_none(
         await choose(page, {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": clips.empty()})
         await expect(page.get_by_role("alert")).to_contain_text("No face in this picture")
         await expect(page.locator("#yaw")).to_have_text(NOTHING)
+        await expect(page.locator("#eyes")).to_have_text(NOTHING)
+
+
+@pytest.mark.parametrize(("mirrored", "eyes"), [(False, ["90%", "0%"]), (True, ["0%", "90%"])])
+async def test_eyes_are_shown_on_the_side_of_the_picture_where_they_are_seen(
+    browser: Browser, server: Server, mirrored: bool, eyes: list[str]
+) -> None:
+    """The one that is turned away has an empty gauge."""
+    signals = {
+        "left_eye": {"open": 0.9, "pupil": [0, 0]},
+        "right_eye": {"open": None, "pupil": None},
+        **{"mouth_open": None, "smile": 0.25, "brow_raise": 0},
+    }
+    async with visit(browser, server) as page:
+        widths = await page.evaluate(
+            """async ([signals, mirrored]) => {
+                const { drawGauges } = await import("./web/measures.js");
+                drawGauges({ confidence: 1, signals }, mirrored);
+                const marks = ["first-eye-mark", "second-eye-mark", "mouth-mark", "smile-mark"];
+                return marks.map((id) => document.getElementById(id).style.width);
+            }""",
+            [signals, mirrored],
+        )
+    assert widths == [*eyes, "0%", "25%"]
 
 
 async def test_a_file_that_is_no_video_is_said_to_be_unplayable(
@@ -434,6 +463,7 @@ async def test_the_webcam_is_tracked_and_a_cut_connection_resumes_with_the_same_
         await state(page, "resumes", "1")
         after = await shown_answer(page, lambda a: a["seq"] > before["seq"] and a["faces"])
         assert [face["track_id"] for face in after["faces"]] == [1]
+        await expect(page.locator("#blinks")).to_have_text("0 blinks")
         log = page.get_by_role("log")
         for line in ("Face 1 found", "Connection cut", "Resumed at frame", "Face 1 goes on"):
             await expect(log).to_contain_text(line)

@@ -20,19 +20,51 @@ export interface Pose {
   rotation: [number[], number[], number[]];
 }
 
+/** An eye; left and right are those of the image. */
+export interface Eye {
+  /** 0 closed, 1 open; null: turned away. */
+  open: number | null;
+  /**
+   * x, y from the middle between the eye's corners, in halves of its width: x -1 is the left corner
+   * and 1 the right one, y points down. null: turned away or covered.
+   */
+  pupil: Point | null;
+}
+
+/** What a face does, each from 0 to 1; null: turned away. */
+export interface Signals {
+  left_eye: Eye;
+  right_eye: Eye;
+  /** 1: as high as it is wide. */
+  mouth_open: number | null;
+  smile: number | null;
+  brow_raise: number | null;
+}
+
+export interface Blinks {
+  /** Since the face was first seen. */
+  count: number;
+  /** For how many seconds the eyes are closed: 0 while they are open, null while turned away. */
+  closed_s: number | null;
+  /** The newest: number of the frame that showed the eyes closed, and seconds. */
+  last: { seq: number; ago_s: number; length_s: number } | null;
+}
+
 export interface Face {
   box: Box;
   /** Probability that this is a face, 0 to 1. */
   confidence: number;
   landmarks: Point[];
-  /** Where it was asked for. */
+  /** Where they were asked for. */
   pose?: Pose;
+  signals?: Signals;
 }
 
 export interface PosedFace {
   box: Box;
   confidence: number;
   pose: Pose;
+  signals?: Signals;
 }
 
 export interface TrackedFace extends Face {
@@ -45,6 +77,8 @@ export interface TrackedFace extends Face {
   roi_angle: number;
   /** The landmarks with their jitter filtered out, where that was asked for. */
   smoothed?: Point[];
+  /** Beside the person's own face at rest, which a stream learns. */
+  signals?: Signals & { blinks: Blinks };
 }
 
 /** Milliseconds in the service. */
@@ -133,6 +167,8 @@ export interface CallOptions extends LimitOptions {
   boxesAre?: "detector" | "landmarks" | "roi";
   /** Ends the call, which then throws the signal's reason. */
   signal?: AbortSignal;
+  /** What each face does; not to be confused with `signal`. */
+  signals?: boolean;
 }
 
 export interface AlignOptions extends CallOptions {
@@ -144,7 +180,10 @@ export interface AlignOptions extends CallOptions {
 export interface FollowOptions extends LimitOptions {
   points?: Points;
   pose?: boolean;
+  signals?: boolean;
   smoothing?: boolean;
+  /** The frames are a recording's, so many a second: blinks are timed by it. */
+  fps?: number;
 }
 
 export interface StreamOptions extends FollowOptions {
@@ -176,6 +215,8 @@ export interface BatchOptions extends LimitOptions {
   pose?: boolean;
   /** Ends the call, which then throws the signal's reason. */
   signal?: AbortSignal;
+  /** What each face does; not to be confused with `signal`. */
+  signals?: boolean;
 }
 
 /** One image's result in `batch`: an answer or an error. */

@@ -1,7 +1,7 @@
 // A client of one service: photographs by HTTP, streams by WebSocket.
 
 import { AtpnError } from "./errors.js";
-import { Stream } from "./stream.js";
+import { Stream, included } from "./stream.js";
 
 const SUBPROTOCOL = "atpn.v1.json";
 const GROUP = { images: 32, bytes: 40 * 1024 * 1024 }; // a service's own limits, with some room
@@ -21,19 +21,22 @@ export class Client {
   }
 
   // The faces of an encoded image: a Blob, or bytes.
-  async align(image, { points, pose, ...options } = {}) {
-    return this.#post("align", image, { points, include: pose ? "pose" : undefined, ...limits(options) }, options);
+  async align(image, { points, pose, signals, ...options } = {}) {
+    const include = included({ pose, signals }).join(",") || undefined;
+    return this.#post("align", image, { points, include, ...limits(options) }, options);
   }
 
   // The directions of the heads alone.
-  async pose(image, options = {}) {
-    return this.#post("pose", image, limits(options), options);
+  async pose(image, { signals, ...options } = {}) {
+    const include = signals ? "signals" : undefined;
+    return this.#post("pose", image, { include, ...limits(options) }, options);
   }
 
   // The faces of several images, in their order: {image, answer, error}. Long lists become several
   // requests, one after the other; a refused image is an error in its own place.
-  async batch(images, { points, pose, ...options } = {}) {
-    const query = { points, include: pose ? "pose" : undefined, ...limits(options) };
+  async batch(images, { points, pose, signals, ...options } = {}) {
+    const include = included({ pose, signals }).join(",") || undefined;
+    const query = { points, include, ...limits(options) };
     const results = [];
     for (const group of groups([...images])) {
       const form = new FormData();

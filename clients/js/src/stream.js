@@ -70,7 +70,7 @@ export class Stream {
     } else this.#flush();
   }
 
-  // Change what is answered from now on: points, pose, maxFaces, minConfidence, smoothing.
+  // Change what is answered from now on: points, pose, signals, maxFaces, minConfidence, smoothing, fps.
   configure(options) {
     this.#options = { ...this.#options, ...options };
     if (this.#ready) this.#sendConfig();
@@ -166,9 +166,10 @@ export class Stream {
   }
 
   #sendConfig() {
-    const { points, pose, maxFaces, minConfidence, smoothing } = this.#options;
-    const include = pose === undefined ? undefined : pose ? ["pose"] : [];
-    const config = { points, include, max_faces: maxFaces, min_confidence: minConfidence, smoothing };
+    const { points, pose, signals, maxFaces, minConfidence, smoothing, fps } = this.#options;
+    const asked = pose !== undefined || signals !== undefined;
+    const include = asked ? included({ pose: pose ?? true, signals }) : undefined; // poses come unasked
+    const config = { points, include, max_faces: maxFaces, min_confidence: minConfidence, smoothing, fps };
     if (Object.values(config).every((value) => value === undefined)) return;
     this.#socket.send(JSON.stringify({ type: "config", ...config }));
   }
@@ -220,6 +221,11 @@ export class Stream {
     this.end();
     this.#on.ended?.(error);
   }
+}
+
+// What is told of a face beside its points.
+export function included({ pose, signals }) {
+  return [...(pose ? ["pose"] : []), ...(signals ? ["signals"] : [])];
 }
 
 function reasonOf(code, refusal) {

@@ -53,6 +53,22 @@ describe("A client of a running service", { skip: url ? false : "ATPN_URL names 
     assert.ok(Math.abs(faces[0].pose.yaw) < 10);
   });
 
+  test("asks what the face does", async () => {
+    const [{ signals, pose }] = (await client.align(photo, { signals: true, pose: true })).faces;
+    assert.ok(signals.smile > 0.3 && signals.left_eye.open > 0.7);
+    assert.equal(signals.right_eye.pupil.length, 2);
+    assert.equal(typeof pose.yaw, "number");
+    assert.equal((await client.pose(photo, { signals: true })).faces[0].signals.smile, signals.smile);
+    const [{ answer: batched }] = await client.batch([photo], { signals: true });
+    assert.equal(batched.faces[0].signals.smile, signals.smile);
+    assert.equal(batched.faces[0].pose, undefined);
+    const asked = { signals: true, fps: 25, patience: 0 };
+    for await (const { answer } of client.track([photo, photo], asked)) {
+      assert.deepEqual(answer.faces[0].signals.blinks, { count: 0, closed_s: 0, last: null });
+      assert.equal(typeof answer.faces[0].pose.yaw, "number");
+    }
+  });
+
   test("is told what was wrong", async () => {
     await assert.rejects(client.align(photo, { points: 7 }), { code: "invalid_request", status: 422 });
     await assert.rejects(client.align(photo.subarray(0, 2000)), { code: "invalid_image" });

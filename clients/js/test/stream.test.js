@@ -31,6 +31,14 @@ describe("A stream", () => {
     assert.deepEqual(newest().protocols, ["atpn.v1.json", "atpn.key.w7w_fg"]);
   });
 
+  test("asks for signals beside the pose, which comes unasked", () => {
+    const { stream } = opened({ signals: true });
+    newest().greets();
+    assert.deepEqual(newest().sent, [{ type: "config", include: ["pose", "signals"] }]);
+    stream.configure({ pose: false, fps: 30 });
+    assert.deepEqual(newest().sent.at(-1), { type: "config", include: ["signals"], fps: 30 });
+  });
+
   test("sends what it is configured to ask, then the frame that waited", () => {
     const { stream } = opened({ pose: false, maxFaces: 2 });
     stream.push(frame(3));

@@ -32,6 +32,8 @@ export async function album(files: File[]): Promise<[string, number][]> {
 export function live(video: HTMLVideoElement, canvas: HTMLCanvasElement): () => void {
   const stream = new Client(location.origin).stream<HTMLCanvasElement>({
     answered({ answer, frame, tripMs }) {
+      const signals = answer.faces[0]?.signals;
+      console.log(signals?.left_eye.open?.toFixed(2), signals?.blinks.last?.length_s);
       const view = drawPicture(canvas, frame, answer.image, true);
       if (view) drawFaces(view, answer.faces, answer.faces[0]);
       drawAnswer(canvas, frame, answer, { mirrored: true });
@@ -46,6 +48,10 @@ export function live(video: HTMLVideoElement, canvas: HTMLCanvasElement): () => 
 export function mistakes(client: Client, image: EncodedImage, tracked: Tracked<EncodedImage>): void {
   // @ts-expect-error there are 98, 68 or 5 points
   void client.align(image, { points: 4 });
+  // @ts-expect-error a photograph's face has not blinked
+  void client.align(image, { signals: true }).then(({ faces }) => faces[0]?.signals?.blinks);
+  // @ts-expect-error what is turned away is not told
+  void client.align(image).then(({ faces }) => faces[0]?.signals?.smile.toFixed(1));
   // @ts-expect-error an answer may be an error
   console.log(tracked.answer.faces);
   // @ts-expect-error boxes are of one image

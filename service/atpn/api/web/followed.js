@@ -115,7 +115,7 @@ class Followed extends Source {
       ended: (error) => this._refused(error),
     };
     this._feed?.end();
-    this._stream = client().stream(handlers, { smoothing: $("smooth").checked });
+    this._stream = client().stream(handlers, { signals: true, smoothing: $("smooth").checked });
     this._feed = new VideoFeed(video, this._stream, { away: (picture) => this._show(picture, picture, null) });
   }
 

@@ -87,7 +87,7 @@ export class Page {
     const view = drawPicture($("view"), picture, size, mirrored);
     if (view) drawFaces(view, faces, chosen);
     drawHead($("head"), chosen?.pose?.rotation ?? STRAIGHT, { mirrored, axes: Boolean(chosen), faint: !chosen });
-    drawGauges(chosen);
+    drawGauges(chosen, mirrored);
   }
 
   writeSoon() {

@@ -19,7 +19,7 @@ async function ask(page, file, picture) {
   busy("Looking for faces…");
   const started = performance.now();
   try {
-    const answer = await client().align(file, { pose: true });
+    const answer = await client().align(file, { pose: true, signals: true });
     if (page.source !== photo) return;
     photo.answer = answer;
     photo.size = answer.image;

@@ -7,7 +7,7 @@ const TIMEOUT_MS = 30000;
 
 const address = (path) => new URL(path, document.baseURI).href;
 
-export const ALIGN = address("align?include=pose");
+export const ALIGN = address("align?include=pose,signals");
 export const BASE = address(".").replace(/\/$/, "");
 
 export const hasKey = () => Boolean(sessionStorage.getItem(KEY));

@@ -27,16 +27,16 @@ function ofPhoto({ name, type }) {
   return {
     curl: curl(name, type),
     python: `${imports}
-result = ${made}.align(${quoted(name)}, pose=True)
+result = ${made}.align(${quoted(name)}, pose=True, signals=True)
 for face in result.faces:
-    print(face.confidence, face.pose.yaw, face.landmarks.shape)`,
+    print(face.confidence, face.pose.yaw, face.signals.smile, face.landmarks.shape)`,
     javascript: `const answer = await fetch(${quoted(ALIGN)}, {
   method: "POST",
   headers: { "Content-Type": file.type${key} },
   body: file, // a File or Blob, such as input.files[0]
 });
 const { faces } = await answer.json();
-console.log(faces[0]?.pose, faces[0]?.landmarks);`,
+console.log(faces[0]?.pose, faces[0]?.signals, faces[0]?.landmarks);`,
   };
 }
 
@@ -58,16 +58,16 @@ def frames(video):
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
-for frame in ${made}.track(frames(${reader})${pace}):  # resumes by itself
-    print(frame.state, [(face.track_id, face.pose.yaw) for face in frame.faces])`,
+for frame in ${made}.track(frames(${reader}), signals=True${pace}):  # resumes by itself
+    print(frame.state, [(face.track_id, face.signals.blinks.count) for face in frame.faces])`,
     javascript: `import { Client, VideoFeed, drawAnswer } from "atpn"; // clients/js
 
 const stream = new Client(${quoted(BASE)}${options}).stream({ // resumes by itself
   answered({ answer, frame }) {
-    console.log(answer.state, answer.faces.map((face) => [face.track_id, face.pose.yaw]));
+    console.log(answer.state, answer.faces.map((face) => [face.track_id, face.signals.blinks.count]));
     drawAnswer(document.querySelector("canvas"), frame, answer);
   },
-});
+}, { signals: true });
 new VideoFeed(document.querySelector("video"), stream); // sends what it shows`,
   };
 }
