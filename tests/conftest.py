@@ -68,6 +68,7 @@ class FakeDetector(Detector):
 
     def __init__(self, *boxes: Box) -> None:
         self.boxes = list(boxes)
+        self.unsure: list[Box] = []
         self.max_side = 640
         self.failure: Exception | None = None
 
@@ -81,6 +82,10 @@ class FakeDetector(Detector):
     def detect_large(self, image: Image) -> list[Detection]:
         """The same."""
         return self.detect(image)
+
+    def detect_unsure(self, image: Image) -> list[Detection]:  # noqa: ARG002 - as of any
+        """What was set in ``unsure``."""
+        return [Detection(box, 0.5) for box in self.unsure]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from atpn.faces.encoded_image import EncodedImage
+from atpn.faces.looking import Detect
 from atpn.geometry import Box, Image, roi_from_detection, roi_from_landmarks
 from atpn.landmarks import CONTOURS, LEFT_PUPIL, MIRROR, RIGHT_PUPIL
 from tests.clips import encoded, two_faces
@@ -354,7 +355,7 @@ def test_only_what_network_and_detector_need_is_decoded(astronaut: Image) -> Non
 
     def searched(*boxes: Box, whole: bool = False) -> int:
         image = EncodedImage(data, 10_000_000, FakeDetector(*boxes), whole)
-        image.crops(image.search(small=False) or [Box(0, 0, 2000, 1950)])
+        image.crops(image.search(Detect()) or [Box(0, 0, 2000, 1950)])
         return image.reduction
 
     def known(*rois: Box, whole: bool = False) -> int:
@@ -379,3 +380,27 @@ async def test_a_large_photograph_is_drawn_on_at_its_own_size(
     drawn = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
     assert drawn is not None
     assert drawn.shape == (2048, 2048, 3)
+
+
+@pytest.mark.parametrize("path", ["/align", "/pose"])
+async def test_the_best_quality_is_four_looks_at_each_face(
+    path: str, fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    fake = await fake_service([Box(4, 4, 30, 30), Box(20, 20, 44, 44)])
+    answer = await fake.post(f"{path}?quality=best", small_png)
+    assert len(answer.json()["faces"]) == 2
+    assert sum(len(batch) for batch in fake.network.batches) == 2 * 4
+
+
+async def test_a_face_that_the_detector_is_unsure_of_is_told_where_the_network_is_sure(
+    fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    fake = await fake_service([])
+    fake.detector.unsure = [Box(8, 8, 40, 40)]
+    fake.network.confidence = 0.98
+    assert len((await fake.post("/align", small_png)).json()["faces"]) == 1
+    fake.network.confidence = 0.96
+    assert (await fake.post("/align?min_confidence=0", small_png)).json()["faces"] == []
+    fake.detector.boxes = [Box(20, 20, 44, 44)]
+    (face,) = (await fake.post("/align", small_png)).json()["faces"]
+    assert face["confidence"] == 0.96

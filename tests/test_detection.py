@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atpn.engine.inference import find_model, shipped_models
-from atpn.faces.detection import LARGE, QUICK_SIDE, Detector, shrink_quickly
+from atpn.faces.detection import LARGE, QUICK_SIDE, UNSURE, Detection, Detector, shrink_quickly
 from atpn.faces.images import decode
 from atpn.geometry import Image
 from tests.clips import two_faces
@@ -17,9 +17,9 @@ class Counted(Detector):
         super().__init__(find_model(shipped_models(), "yunet"))
         self.seen: list[int] = []
 
-    def _detect(self, image: Image, small: Image) -> list:  # type: ignore[type-arg]
+    def _detect(self, image: Image, small: Image, threshold: float) -> list[Detection]:
         self.seen.append(max(small.shape[:2]))
-        return super()._detect(image, small)
+        return super()._detect(image, small, threshold)
 
 
 def on_canvas(photo: Image, side: int) -> Image:
@@ -75,3 +75,13 @@ def test_shrinking_quickly_keeps_the_proportions(shape: tuple[int, int]) -> None
 
 def test_what_is_small_enough_is_not_shrunk() -> None:
     assert shrink_quickly(np.zeros((200, 256, 3), np.uint8), 256).shape == (200, 256, 3)
+
+
+def test_a_face_of_a_low_score_is_unsure(astronaut: Image) -> None:
+    photo = astronaut[20:280, 90:350]
+    (sure,) = Detector(find_model(shipped_models(), "yunet")).detect(photo)
+    strict = Detector(find_model(shipped_models(), "yunet"), threshold=(sure.score + 1) / 2)
+    assert strict.detect(photo) == strict.detect_large(photo) == []
+    (unsure,) = strict.search(photo, small=False, unsure=True)
+    assert UNSURE * strict.threshold <= unsure.score < strict.threshold
+    assert unsure.box.iou(sure.box) > 0.8

@@ -48,6 +48,8 @@ def told(result: Result) -> dict[str, object]:
         {"boxes": []},
         {"max_faces": 1, "points": 68},
         {"signals": True, "pose": True},
+        {"quality": "best", "pose": True},
+        {"quality": "best", "boxes": [FACE, FACE]},
     ],
 )
 def test_photographs_are_answered_as_by_the_service(

@@ -13,6 +13,7 @@ from atpn.faces import jpeg
 from atpn.faces.detection import Detection
 from atpn.faces.encoded_image import EncodedImage
 from atpn.faces.images import decode_reduced, read_header
+from atpn.faces.looking import Detect
 from atpn.geometry import Box, Image, crop
 from tests.clips import encoded
 from tests.conftest import FakeDetector
@@ -131,7 +132,7 @@ def test_the_whole_image_is_searched_and_drawn_on_after_a_part_was_looked_at(
     detector = Searched()
     image = EncodedImage(encoded(astronaut), MANY, detector, whole=False)
     image.crops([Box(0, 0, 112, 112)])
-    image.search(small=True)
+    image.search(Detect(small=True))
     assert detector.pixels is not None
     assert detector.pixels.shape == (512, 512, 3)
     assert image.pixels is detector.pixels

@@ -24,6 +24,8 @@ QUERIES = [
     "?include=pose,signals",
     "?include=signals&include=pose&points=5",
     "?include=signals,hat&include=pose",
+    "?quality=best&include=pose",
+    "?quality=better",
     "?unknown=1",
     "?points=98&points=5",
 ]

@@ -165,6 +165,8 @@ export interface CallOptions extends LimitOptions {
   boxes?: Box[];
   /** What drew them; of a detector by default. */
   boxesAre?: "detector" | "landmarks" | "roi";
+  /** Four looks at each face for "best", at about four times the cost. */
+  quality?: "normal" | "best";
   /** Ends the call, which then throws the signal's reason. */
   signal?: AbortSignal;
   /** What each face does; not to be confused with `signal`. */
@@ -213,6 +215,8 @@ export interface StreamHandlers<F = EncodedImage> {
 export interface BatchOptions extends LimitOptions {
   points?: Points;
   pose?: boolean;
+  /** Four looks at each face for "best", at about four times the cost. */
+  quality?: "normal" | "best";
   /** Ends the call, which then throws the signal's reason. */
   signal?: AbortSignal;
   /** What each face does; not to be confused with `signal`. */

@@ -17,7 +17,7 @@ from atpn.faces.encoded_image import EncodedImage, PixelImage
 from atpn.faces.face import Face, faces_of
 from atpn.faces.frame import follow_frame, observed
 from atpn.faces.looking import Steps, drive
-from atpn.faces.photographs import BoxKind, Photograph, Seen, find_faces
+from atpn.faces.photographs import BoxKind, Photograph, Quality, Seen, find_faces
 from atpn.faces.pipeline import Timings
 from atpn.faces.smoothing import Smoother
 from atpn.faces.stream import FrameResult, Timing, rules_of
@@ -57,9 +57,10 @@ class FaceAligner:
         signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
+        quality: Quality = "normal",
     ) -> Result:
         """The faces of an image; see `Client.align`."""
-        photo = _photograph(boxes, boxes_are, max_faces, min_confidence)
+        photo = _photograph(boxes, boxes_are, max_faces, min_confidence, quality)
         return self._looked_at(image, photo, View(points, pose, signals=signals))
 
     def pose(
@@ -71,9 +72,10 @@ class FaceAligner:
         signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
+        quality: Quality = "normal",
     ) -> Result:
         """The direction of each head, without landmarks; see `Client.pose`."""
-        photo = _photograph(boxes, boxes_are, max_faces, min_confidence)
+        photo = _photograph(boxes, boxes_are, max_faces, min_confidence, quality)
         return self._looked_at(image, photo, View(points=None, pose=True, signals=signals))
 
     def batch(
@@ -85,9 +87,10 @@ class FaceAligner:
         signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
+        quality: Quality = "normal",
     ) -> list[Result]:
         """One result an image, in their order; a refused one has its ``error``."""
-        photo = _photograph(None, "detector", max_faces, min_confidence)
+        photo = _photograph(None, "detector", max_faces, min_confidence, quality)
         results = []
         for image in images:
             try:
@@ -189,9 +192,10 @@ def _photograph(
     boxes_are: BoxKind,
     max_faces: int | None,
     min_confidence: float | None,
+    quality: Quality,
 ) -> Photograph:
     given = None if boxes is None else [Box(*(float(edge) for edge in box)) for box in boxes]
-    return Photograph(b"", given, boxes_are, max_faces, min_confidence)
+    return Photograph(b"", given, boxes_are, max_faces, min_confidence, quality=quality)
 
 
 def _frame_answer(result: FrameResult, view: View, smoother: Smoother) -> Payload:

@@ -6,7 +6,7 @@ that looks straight into the camera.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import cv2
@@ -38,6 +38,7 @@ class Box:
     x1: float
     y1: float
     angle: float = 0.0  # radians clockwise
+    mirrored: bool = field(default=False, kw_only=True)  # seen as in a mirror: right is left
 
     @property
     def width(self) -> float:
@@ -58,7 +59,7 @@ class Box:
     def sides(self) -> tuple[float, float, float, float]:
         """The rectangle's two sides as vectors, the columns of a 2x2 matrix row by row."""
         sin, cos = math.sin(self.angle), math.cos(self.angle)
-        width, height = self.width, self.height
+        width, height = -self.width if self.mirrored else self.width, self.height
         return cos * width, -sin * height, sin * width, cos * height
 
     @property
@@ -69,7 +70,7 @@ class Box:
     def scaled(self, factor: float) -> "Box":
         """The same rectangle of the image resized by ``factor``."""
         x0, y0, x1, y1 = (v * factor for v in (self.x0, self.y0, self.x1, self.y1))
-        return Box(x0, y0, x1, y1, self.angle)
+        return Box(x0, y0, x1, y1, self.angle, mirrored=self.mirrored)
 
     def iou(self, other: "Box") -> float:
         """Intersection over union in [0, 1], as if neither were turned."""
@@ -217,6 +218,11 @@ def wrapped(angle: Angles) -> Angles:
     """Angles in radians as the same directions between -pi and pi; scalar or array."""
     direction: Angles = np.angle(np.exp(1j * angle))
     return direction
+
+
+def mirrored_pose(euler: Array) -> Array:
+    """Yaw, pitch, roll (3,) of a head as its mirror image shows them."""
+    return euler * np.array([-1, 1, -1], np.float32)
 
 
 def turned_pose(euler: Array, angle: float) -> Array:

@@ -15,7 +15,7 @@ from atpn.errors import CallersFault
 from atpn.faces.face import Face, faces_of
 from atpn.faces.frame import follow_frame, observed
 from atpn.faces.images import Decoded
-from atpn.faces.looking import drive
+from atpn.faces.looking import Detect, drive
 from atpn.faces.person import Blink, Closure, Person
 from atpn.faces.saved_state import VERSION, WITHOUT_PERSONS, from_bytes, to_bytes
 from atpn.faces.tracking import Rules, State, Track
@@ -59,7 +59,7 @@ def followed(state: State) -> None:
             seen = [Prediction(POINTS, STRAIGHT, next(confidences)) for _ in rois]
             return faces_of(rois, seen)
 
-        def search(_: bool) -> list[Box]:
+        def search(_: Detect) -> list[Box]:
             return [square(20, 20, 16), square(44, 24, 16)]
 
         after = drive(follow_frame(state, WIDTH, HEIGHT + number, RULES), see, search)

@@ -170,8 +170,8 @@ function parsed(text) {
   }
 }
 
-function limits({ maxFaces, minConfidence, boxesAre }) {
-  return { max_faces: maxFaces, min_confidence: minConfidence, boxes_are: boxesAre };
+function limits({ maxFaces, minConfidence, boxesAre, quality }) {
+  return { max_faces: maxFaces, min_confidence: minConfidence, boxes_are: boxesAre, quality };
 }
 
 function base64url(text) {

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from atpn.geometry import CROP_SIZE, turned_pose
+from atpn.geometry import CROP_SIZE, mirrored_pose, turned_pose
 from atpn.landmarks import MIRROR
 from atpn_training.data.images import FRAMED
 
@@ -32,7 +32,7 @@ def mirrored(image: Image, points: Array, euler: Array) -> tuple[Image, Array, A
     """The mirror image, its points renumbered, its yaw and roll negated."""
     flipped = points[MIRROR].copy()
     flipped[:, 0] = image.shape[1] - flipped[:, 0]
-    return image[:, ::-1], flipped, euler * np.array([-1, 1, -1], np.float32)
+    return image[:, ::-1], flipped, mirrored_pose(euler)
 
 
 def rolled(euler: Array, angle: float) -> Array:

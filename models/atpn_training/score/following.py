@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from atpn.faces.detection import Detector
 from atpn.faces.face import Face
 from atpn.faces.frame import follow_frame
-from atpn.faces.looking import drive
+from atpn.faces.looking import Detect, drive
 from atpn.faces.tracking import Rules, State
 from atpn.geometry import Box, roi_from_detection
 from atpn.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
@@ -72,9 +72,9 @@ class Follower:
         looked = followed.found is not None
         return Step(followed.faces, followed.given_up, looked, followed.found or 0)
 
-    def _search(self, image: Images, small: bool) -> list[Box]:
-        detect = self.detector.detect if small else self.detector.detect_large
-        return [roi_from_detection(found.box) for found in detect(image)]
+    def _search(self, image: Images, asked: Detect) -> list[Box]:
+        found = self.detector.search(image, asked.small, asked.unsure)
+        return [roi_from_detection(one.box) for one in found]
 
 
 def follow(network: Runs, detector: Detector, clip: Iterable[Images]) -> list[Step]:

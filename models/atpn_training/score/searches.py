@@ -57,7 +57,7 @@ def judged(
     spent = 0.0
     for image, (known, full_ms) in zip(images, thorough, strict=True):
         small = detection.shrink_quickly(image, detection.QUICK_SIDE)
-        found, ms = timed(lambda: detector._detect(image, small))  # noqa: B023
+        found, ms = timed(lambda: detector._detect(image, small, detector.threshold))  # noqa: B023
         least = detection.LARGE * max(image.shape[:2])
         alone = found and min(min(f.box.width, f.box.height) for f in found) >= least
         spent += ms if alone else ms + full_ms

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from atpn.engine.inference import FaceNetwork, Predictions, find_model
 from atpn.faces.detection import Detector
 from atpn.faces.face import Face, faces_of
-from atpn.faces.looking import drive
+from atpn.faces.looking import Detect, drive
 from atpn.faces.second_look import look_twice
 from atpn.geometry import (
     Box,
@@ -88,9 +88,9 @@ def seen(network: Runs, image: Images, rois: list[Box]) -> list[Face]:
     return faces_of(rois, network.run(crops_of([image] * len(rois), rois)).each())
 
 
-def no_search(small: bool) -> list[Box]:
+def no_search(asked: Detect) -> list[Box]:
     """For steps that ask for no search."""
-    raise ValueError(f"these steps know their regions; they search (small: {small})")
+    raise ValueError(f"these steps know their regions, and ask for {asked}")
 
 
 def crops_of(images: Images | list[Images], rois: list[Box]) -> Images:

@@ -16,7 +16,7 @@ from atpn.core import Core
 from atpn.engine.lanes import Priority
 from atpn.errors import AtpnError
 from atpn.faces.drawing import rendered
-from atpn.faces.photographs import BoxKind, Photograph, look_at
+from atpn.faces.photographs import BoxKind, Photograph, Quality, look_at
 from atpn.traces import note
 
 router = APIRouter(tags=["faces"])
@@ -36,6 +36,10 @@ class FindQuery(BaseModel):
     max_faces: int | None = Field(None, ge=1, description="most faces, best first")
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="leave out faces below; given boxes: keep all"
+    )
+    quality: Quality = Field(
+        "normal",
+        description="best: four looks at each face, two of them mirrored, at four times the cost",
     )
     include: Annotated[list[Literal["pose", "signals"]], BeforeValidator(split)] = Field(
         default=[],
@@ -132,6 +136,7 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
             query.max_faces,
             query.min_confidence,
             whole=drawn,
+            quality=query.quality,
         )
         route = request.scope["path"]
         work = look_at(core.pipeline, photo, timeout_s, Priority.PHOTO, route)
@@ -166,7 +171,10 @@ async def look_at_all(
         async with places:
             left_s = max(0.0, ends - clock())
             photo = Photograph(
-                upload.data, max_faces=query.max_faces, min_confidence=query.min_confidence
+                upload.data,
+                max_faces=query.max_faces,
+                min_confidence=query.min_confidence,
+                quality=query.quality,
             )
             try:
                 seen = await look_at(core.pipeline, photo, left_s, Priority.BULK, "/align/batch")

@@ -20,6 +20,7 @@ from atpn.cli.inputs import Unreadable, image_files
 from atpn.cli.options import (
     AsCsv,
     AsJson,
+    Best,
     Draw,
     Images,
     Key,
@@ -39,6 +40,7 @@ from atpn.cli.options import (
     check_points,
     check_sources,
     chosen,
+    quality_of,
     recording,
     results_file,
 )
@@ -126,6 +128,7 @@ def align(
     signals: WithSignals = False,
     max_faces: MaxFaces = None,
     min_confidence: MinConfidence = None,
+    best: Best = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     draw: Draw = None,
@@ -135,7 +138,8 @@ def align(
 ) -> None:
     """Find the faces of images and their landmarks."""
     check_points(points)
-    wanted = Wanted(points, pose, max_faces, min_confidence, signals=signals)
+    quality = quality_of(best)
+    wanted = Wanted(points, pose, max_faces, min_confidence, None, signals, quality)
     sink = chosen(as_json, as_csv, wanted, frames=False, landmarks=True)
     look(images, wanted, sink, draw, backend_of(url, key, timeout))
 
@@ -146,6 +150,7 @@ def pose(
     signals: WithSignals = False,
     max_faces: MaxFaces = None,
     min_confidence: MinConfidence = None,
+    best: Best = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     draw: Draw = None,
@@ -154,7 +159,8 @@ def pose(
     timeout: Timeout = 15,
 ) -> None:
     """Find the faces of images and where they look: yaw, pitch and roll in degrees."""
-    wanted = Wanted(98, True, max_faces, min_confidence, signals=signals)
+    quality = quality_of(best)
+    wanted = Wanted(98, True, max_faces, min_confidence, None, signals, quality)
     sink = WithoutLandmarks(chosen(as_json, as_csv, wanted, frames=False, landmarks=False))
     look(images, wanted, sink, draw, backend_of(url, key, timeout))
 

@@ -33,6 +33,7 @@ class Backend:
             signals=wanted.signals,
             max_faces=wanted.max_faces,
             min_confidence=wanted.min_confidence,
+            quality=wanted.quality,  # type: ignore[arg-type]
         )
 
     def track(self, frames: Iterable[Picture], follow: Follow, realtime: bool) -> Iterator[Frame]:

@@ -61,9 +61,17 @@ MinConfidence = Annotated[
 WithSignals = Annotated[
     bool, typer.Option("--signals", help="also how open eyes and mouth are, smile, brows, pupils")
 ]
+Best = Annotated[
+    bool, typer.Option("--best", help="look at each face four times, at four times the cost")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="a JSON object a line")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="comma-separated, a row a face")]
 Draw = Annotated[Path | None, typer.Option(file_okay=False, help="folder for annotated images")]
+
+
+def quality_of(best: bool) -> str:
+    """As the service calls it."""
+    return "best" if best else "normal"
 
 
 def check_points(points: int) -> None:

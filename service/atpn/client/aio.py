@@ -76,9 +76,10 @@ class AsyncClient:
         signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
+        quality: str = "normal",
     ) -> Result:
         """See `Client.align`."""
-        query = Wanted(points, pose, max_faces, min_confidence, boxes_are, signals).query
+        query = Wanted(points, pose, max_faces, min_confidence, boxes_are, signals, quality).query
         return await self._one("/align", query, image, boxes)
 
     async def pose(
@@ -90,9 +91,10 @@ class AsyncClient:
         signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
+        quality: str = "normal",
     ) -> Result:
         """See `Client.pose`."""
-        query = Wanted(98, False, max_faces, min_confidence, boxes_are, signals).pose_query
+        query = Wanted(98, False, max_faces, min_confidence, boxes_are, signals, quality).pose_query
         return await self._one("/pose", query, image, boxes)
 
     async def batch(
@@ -104,11 +106,12 @@ class AsyncClient:
         signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
+        quality: str = "normal",
     ) -> list[Result]:
         """See `Client.batch`."""
         if not images:
             return []
-        query = Wanted(points, pose, max_faces, min_confidence, signals=signals).query
+        query = Wanted(points, pose, max_faces, min_confidence, None, signals, quality).query
         data = [await self._encoded(image) for image in images]
         results = []
         for part in groups(data):

@@ -64,6 +64,7 @@ class Wanted:
     min_confidence: float | None = None
     boxes_are: str | None = None  # detector, landmarks or roi; None: as the service takes them
     signals: bool = False
+    quality: str = "normal"  # or best
 
     @property
     def query(self) -> dict[str, str]:
@@ -85,6 +86,7 @@ class Wanted:
             "max_faces": self.max_faces,
             "min_confidence": self.min_confidence,
             "boxes_are": self.boxes_are,
+            "quality": None if self.quality == "normal" else self.quality,
         }
         return {name: str(value) for name, value in limits.items() if value is not None}
 

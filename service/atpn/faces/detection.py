@@ -22,6 +22,9 @@ OVERLAP = 0.3  # of two boxes (IoU): above it they are the same face
 #: where all that is found has at least this share of it: chosen on crowds, clips and photographs
 #: without a face (models/README.md), where nothing else was then missed.
 QUICK_SIDE, LARGE = 256, 0.18
+#: Where nothing reaches the threshold, a score of so much of it may be a face (covered, cut off, an
+#: infant's), and is one where the network is so confident (`atpn_training.score.finds`).
+UNSURE, SURE = 0.45, 0.97
 OUTPUTS = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")]
 
 
@@ -53,9 +56,15 @@ class Detector:
         self.max_side = max_side
         self._session = open_session(model.path, device, threads)
 
+    def search(self, image: Image, small: bool, unsure: bool) -> list[Detection]:
+        """What `looking.Detect` asks for."""
+        if unsure:
+            return self.detect_unsure(image)
+        return self.detect(image) if small else self.detect_large(image)
+
     def detect(self, image: Image) -> list[Detection]:
         """Faces in an (H, W, 3) uint8 RGB image, best score first."""
-        return self._detect(image, shrink(image, self.max_side))
+        return self._detect(image, shrink(image, self.max_side), self.threshold)
 
     def detect_large(self, image: Image) -> list[Detection]:
         """As `detect`, in a fraction of the time where all faces are large.
@@ -65,17 +74,22 @@ class Detector:
         """
         if self.max_side <= QUICK_SIDE:
             return self.detect(image)
-        found = self._detect(image, shrink_quickly(image, QUICK_SIDE))
+        found = self._detect(image, shrink_quickly(image, QUICK_SIDE), self.threshold)
         least = LARGE * max(image.shape[:2])
         if found and all(min(one.box.width, one.box.height) >= least for one in found):
             return found
         return self.detect(image)
 
-    def _detect(self, image: Image, small: Image) -> list[Detection]:
+    def detect_unsure(self, image: Image) -> list[Detection]:
+        """What may be large faces, where `detect` finds none: the caller has to look closer."""
+        small = shrink_quickly(image, min(QUICK_SIDE, self.max_side))
+        return self._detect(image, small, UNSURE * self.threshold)
+
+    def _detect(self, image: Image, small: Image, threshold: float) -> list[Detection]:
         """The faces of ``image``, found in a ``small`` copy of it."""
         padded = pad(small)
         outputs = self._session.run(OUTPUTS, {"image": padded[None]})
-        boxes, scores = decode(outputs, padded.shape[1], self.threshold)
+        boxes, scores = decode(outputs, padded.shape[1], threshold)
         boxes, scores = suppress(boxes, scores)
         height, width = image.shape[:2]
         boxes *= np.tile([width / small.shape[1], height / small.shape[0]], 2).astype(np.float32)

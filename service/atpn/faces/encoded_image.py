@@ -8,6 +8,7 @@ import time
 
 from atpn.faces.detection import Detector
 from atpn.faces.images import Decoded, Header, decode_reduced, read_header
+from atpn.faces.looking import Detect
 from atpn.geometry import CROP_SIZE, Box, Image, roi_from_detection
 
 #: An image is first searched at no less than this times the detector's longest side: faces that
@@ -63,14 +64,13 @@ class EncodedImage:
         self._searched = False
         return [decoded.crop(roi) for roi in rois]
 
-    def search(self, small: bool) -> list[Box]:
-        """The ROIs of what the detector finds, best first; see `looking.Detect`."""
+    def search(self, asked: Detect) -> list[Box]:
+        """The ROIs of what the detector finds, best first."""
         decoded = self._decode(self._side / (LEAST_SEARCHED * self._detector.max_side))
         started = time.monotonic()
-        detect = self._detector.detect if small else self._detector.detect_large
         found = [
             roi_from_detection(detection.box.scaled(decoded.reduction))
-            for detection in detect(decoded.pixels)
+            for detection in self._detector.search(decoded.pixels, asked.small, asked.unsure)
         ]
         self.detect_s.append(time.monotonic() - started)
         self._searched = True

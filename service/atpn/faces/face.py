@@ -12,10 +12,12 @@ from atpn.geometry import (
     Box,
     crop_to_image,
     landmark_box,
+    mirrored_pose,
     rotation_from_euler,
     turned_pose,
     upright_roi,
 )
+from atpn.landmarks import MIRROR
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,11 @@ class Face:
 
 def faces_of(rois: list[Box], predictions: list[Prediction]) -> list[Face]:
     """One face per ROI: from units of the crop's side to image pixels."""
-    return [
-        Face(
-            roi,
-            crop_to_image(seen.landmarks, roi),
-            seen.confidence,
-            turned_pose(seen.pose, roi.angle),
-        )
-        for roi, seen in zip(rois, predictions, strict=True)
-    ]
+    return [_face_of(roi, seen) for roi, seen in zip(rois, predictions, strict=True)]
+
+
+def _face_of(roi: Box, seen: Prediction) -> Face:
+    landmarks, pose = seen.landmarks, seen.pose
+    if roi.mirrored:
+        landmarks, pose = landmarks[MIRROR], mirrored_pose(pose)
+    return Face(roi, crop_to_image(landmarks, roi), seen.confidence, turned_pose(pose, roi.angle))

@@ -25,10 +25,12 @@ class Look:
 class Detect:
     """Search the image; the answer is the list of ROIs of what was found, best first.
 
-    ``small`` faces are looked for as thoroughly where a large one is seen.
+    ``small`` faces are looked for as thoroughly where a large one is seen. With ``unsure`` the
+    answer is what may be faces, in an image where none was found.
     """
 
     small: bool = False
+    unsure: bool = False
 
 
 Steps: TypeAlias = Generator[Look | Detect, Any, T]
@@ -42,14 +44,14 @@ def look(rois: list[Box]) -> Steps[list[Face]]:
     return faces
 
 
-def detect(small: bool = False) -> Steps[list[Box]]:
+def detect(small: bool = False, unsure: bool = False) -> Steps[list[Box]]:
     """Ask for the ROIs of the faces that a detector finds; see `Detect`."""
-    rois: list[Box] = yield Detect(small)
+    rois: list[Box] = yield Detect(small, unsure)
     return rois
 
 
 def drive(
-    steps: Steps[T], see: Callable[[list[Box]], list[Face]], search: Callable[[bool], list[Box]]
+    steps: Steps[T], see: Callable[[list[Box]], list[Face]], search: Callable[[Detect], list[Box]]
 ) -> T:
     """The steps' result, with ``see`` answering each `Look` and ``search`` each `Detect`."""
     answer: list[Face] | list[Box] | None = None
@@ -59,4 +61,4 @@ def drive(
         except StopIteration as end:
             result: T = end.value
             return result
-        answer = see(asked.rois) if isinstance(asked, Look) else search(asked.small)
+        answer = see(asked.rois) if isinstance(asked, Look) else search(asked)

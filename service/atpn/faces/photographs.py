@@ -6,15 +6,18 @@ from typing import Literal
 
 from atpn.engine.lanes import Priority
 from atpn.errors import InvalidBox
+from atpn.faces.detection import SURE
 from atpn.faces.encoded_image import EncodedImage
 from atpn.faces.face import Face
 from atpn.faces.looking import Steps, detect, look
 from atpn.faces.pipeline import Job, Pipeline, Timings
-from atpn.faces.second_look import look_twice
+from atpn.faces.second_look import look_four_times, look_twice
 from atpn.geometry import Box, roi_from_detection, roi_from_landmark_box, squared
 from atpn.settings import Settings
 
 BoxKind = Literal["detector", "landmarks", "roi"]
+Quality = Literal["normal", "best"]
+BEST_LOOKS = 4  # at each face where the best is wanted
 #: What the network is to see of a given box, by what the box is: a detector's, from the forehead to
 #: the chin; the bounding rectangle of landmarks; or just what the network is to see.
 ROI_OF: dict[BoxKind, Callable[[Box], Box]] = {
@@ -34,6 +37,13 @@ class Photograph:
     max_faces: int | None = None  # best first; None: as the settings say
     min_confidence: float | None = None  # None: as the settings say; of given boxes all are kept
     whole: bool = False  # decode it at its own size, for drawing
+    quality: Quality = "normal"
+
+    @property
+    def looks(self) -> int:
+        """How many runs of the network are expected: what it takes of the queue."""
+        faces = 1 if self.boxes is None else len(self.boxes)
+        return faces * BEST_LOOKS if self.quality == "best" else faces
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ async def look_at(
     job = Job(
         photo.data,
         lambda width, height: find_faces(photo, width, height, settings),
-        1 if photo.boxes is None else len(photo.boxes),
+        photo.looks,
         photo.whole,
     )
     done = await pipeline.do(job, timeout_s, priority)
@@ -64,17 +74,26 @@ async def look_at(
 
 def find_faces(photo: Photograph, width: int, height: int, settings: Settings) -> Steps[list[Face]]:
     """The faces of a photograph of that size, as its request and the settings want them."""
-    if photo.boxes is None:
-        most = min(photo.max_faces or settings.max_faces, settings.max_faces)
-        rois = (yield from detect())[:most]
+    rois, least = yield from _regions(photo, width, height, settings)
+    if photo.quality == "best":
+        faces = yield from look_four_times(rois)
     else:
-        check_inside(photo.boxes, width, height)
-        rois = [ROI_OF[photo.boxes_are](box) for box in photo.boxes]
-    faces = yield from (look_twice(rois) if settings.second_look else look(rois))
-    least = photo.min_confidence
-    if least is None:
-        least = settings.min_confidence if photo.boxes is None else 0.0
+        faces = yield from (look_twice(rois) if settings.second_look else look(rois))
     return [face for face in faces if face.confidence >= least]
+
+
+def _regions(
+    photo: Photograph, width: int, height: int, settings: Settings
+) -> Steps[tuple[list[Box], float]]:
+    """The ROIs to look at, and the least confidence that a face there must have."""
+    if photo.boxes is not None:
+        check_inside(photo.boxes, width, height)
+        return [ROI_OF[photo.boxes_are](box) for box in photo.boxes], photo.min_confidence or 0.0
+    least = settings.min_confidence if photo.min_confidence is None else photo.min_confidence
+    rois = yield from detect()
+    if not rois:  # the network may be sure of a face where the detector is not
+        rois, least = (yield from detect(unsure=True)), max(least, SURE)
+    return rois[: min(photo.max_faces or settings.max_faces, settings.max_faces)], least
 
 
 def check_inside(boxes: list[Box], width: int, height: int) -> None:

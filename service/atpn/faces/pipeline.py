@@ -241,7 +241,7 @@ class Pipeline:
             if isinstance(asked, Look):
                 work.rois, work.crops = asked.rois, image.crops(asked.rois)
                 return
-            answer = image.search(asked.small)
+            answer = image.search(asked)
 
     def _count_run(self, faces: int, seconds: float) -> None:
         self.metrics.batch_faces.observe(faces)

@@ -33,6 +33,33 @@ def look_twice(rois: list[Box]) -> Steps[list[Face]]:
     return faces
 
 
+def look_four_times(rois: list[Box]) -> Steps[list[Face]]:
+    """One face per ROI, in order: what two looks say, at the ROI and upright, each of them the mean
+    of one and of its mirror image.
+    """
+    firsts = yield from _look_also_mirrored(rois)
+    seconds = yield from _look_also_mirrored([face.next_roi for face in firsts])
+    return [
+        seen_twice(first, second) if believed(first.confidence, second.confidence) else first
+        for first, second in zip(firsts, seconds, strict=True)
+    ]
+
+
+def _look_also_mirrored(rois: list[Box]) -> Steps[list[Face]]:
+    faces = yield from look([*rois, *(replace(roi, mirrored=True) for roi in rois)])
+    return [mean_of(a, b) for a, b in zip(faces[: len(rois)], faces[len(rois) :], strict=True)]
+
+
+def mean_of(face: Face, other: Face) -> Face:
+    """Half of each; the ROI is the first one's."""
+    return replace(
+        face,
+        landmarks=face.landmarks + 0.5 * (other.landmarks - face.landmarks),
+        pose=wrapped(face.pose + 0.5 * wrapped(other.pose - face.pose)),
+        confidence=(face.confidence + other.confidence) / 2,
+    )
+
+
 def askew(roi: Box, better: Box) -> bool:
     """Whether ``roi`` shows a face otherwise than ``better`` would, to which its landmarks lead."""
     turn = wrapped(better.angle - roi.angle)
