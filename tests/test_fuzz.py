@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 
 from atpn.errors import InvalidImage
-from atpn.faces.images import Header, read_header
+from atpn.faces.headers import Header, read_header
 from tests.fuzz import images, messages, options
 from tests.fuzz.corpus import KEPT, TARGETS, inputs, kept
 from tests.fuzz.run import KEPT_BYTES, last_words

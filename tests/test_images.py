@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from atpn.errors import AtpnError, InvalidImage, TooManyPixels, UnsupportedMediaType
-from atpn.faces.images import Decoded, decode, decode_reduced, read_header
+from atpn.faces.headers import read_header
+from atpn.faces.images import Decoded, decode, decode_reduced
 from atpn.geometry import Box, Image
 from tests.clips import encoded
 

@@ -12,7 +12,8 @@ from typing_extensions import override
 from atpn.faces import jpeg
 from atpn.faces.detection import Detection
 from atpn.faces.encoded_image import EncodedImage
-from atpn.faces.images import decode_reduced, read_header
+from atpn.faces.headers import read_header
+from atpn.faces.images import decode_reduced
 from atpn.faces.looking import Detect
 from atpn.geometry import Box, Image, crop
 from tests.clips import encoded

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image as Pillow
 
 from atpn.errors import CallersFault, InvalidImage
-from atpn.faces.images import FORMATS, Header, decode_reduced, read_header
+from atpn.faces.headers import FORMATS, Header, read_header
+from atpn.faces.images import decode_reduced
 from atpn.geometry import Box, square
 from tests.fuzz.target import Target
 

@@ -22,7 +22,7 @@ from atpn.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
-from atpn.faces.images import FORMATS
+from atpn.faces.headers import FORMATS
 from atpn.geometry import Box
 
 RAW_TYPES = frozenset(

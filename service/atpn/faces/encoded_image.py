@@ -7,7 +7,8 @@ further down than what is looked at.
 import time
 
 from atpn.faces.detection import Detector
-from atpn.faces.images import Decoded, Header, decode_reduced, read_header
+from atpn.faces.headers import Header, read_header
+from atpn.faces.images import Decoded, decode_reduced
 from atpn.faces.looking import Detect
 from atpn.geometry import CROP_SIZE, Box, Image, roi_from_detection
 
@@ -19,7 +20,7 @@ LEAST_SEARCHED = 2
 class EncodedImage:
     """One image under way; of one thread at a time.
 
-    ``whole`` asks for its own size, for drawing. Raises what `images.read_header` raises; what
+    ``whole`` asks for its own size, for drawing. Raises what `headers.read_header` raises; what
     decodes it, InvalidImage.
     """
 
