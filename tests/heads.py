@@ -69,3 +69,11 @@ def arc(count: int, half: float, drop: float, y: float = 0) -> Points:
     """(count, 3): from the left to the right by way of (0, y + drop)."""
     x = np.linspace(-half, half, count)
     return np.stack([x, y + drop * (1 - (x / half) ** 2), np.zeros(count)], 1)
+
+
+def crop_of(head: Head) -> Array:
+    """(98, 2) of the head looking ahead, in units of a crop that it fills as tracked faces do."""
+    points, _ = head.seen()
+    low, high = points.min(0), points.max(0)
+    units = (points - (low + high) / 2) / ((high - low).max() * 1.5) + 0.5
+    return np.asarray(units, np.float32)

@@ -133,9 +133,16 @@ def test_the_streams_program_follows_the_face(server: Server) -> None:
     assert out == ["1 detected [1]", "2 tracked [1]", "3 tracked [1]"]
 
 
+def test_the_tutorials_ten_lines_count_blinks(server: Server, tmp_path: Path) -> None:
+    program = python_block("docs/tutorial.md", 1, of=2)
+    assert len([line for line in program.splitlines() if line.strip()]) <= 10
+    video = clips.video(tmp_path / "face.mp4", clips.panning(12))
+    assert ran(program, server, video).split("\n")[1:] == ["blinks: 0 "] * 12
+
+
 def test_the_tutorials_meter_runs_on_a_video(server: Server, tmp_path: Path) -> None:
-    program = python_block("docs/tutorial.md")
-    assert len([line for line in program.splitlines() if line.strip()]) <= 45
+    program = python_block("docs/tutorial.md", 2, of=2)
+    assert len([line for line in program.splitlines() if line.strip()]) <= 30
     video = clips.video(tmp_path / "face.mp4", clips.panning(12))
     last = ran(program, server, video, server.url).splitlines()[-1]
     told = re.fullmatch(r"blinks (\d+)  yawns (\d+)  attention (\d+) %\s*", last)

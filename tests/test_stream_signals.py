@@ -12,17 +12,14 @@ from atpn.faces import saved_state
 from atpn.faces.stream import Stream, Timing, rules_of
 from atpn.sessions import MemoryStore, Tokens, key_of
 from tests.conftest import FakeService, FakeServiceFactory
-from tests.heads import Head
+from tests.heads import Head, crop_of
 
 OPEN, CLOSED = Head(), Head(left_eye=3, right_eye=3)
 
 
 def show(service: FakeService, head: Head) -> None:
     """From now on the service's model sees that head, filling the region as tracked ones do."""
-    points, _ = head.seen()
-    low, high = points.min(0), points.max(0)
-    units = (points - (low + high) / 2) / ((high - low).max() * 1.5) + 0.5
-    service.network.face = units.astype(np.float32)
+    service.network.face = crop_of(head)
 
 
 class Watcher:

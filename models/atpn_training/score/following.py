@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atpn.faces.detection import Detector
 from atpn.faces.face import Face
-from atpn.faces.frame import follow_frame
+from atpn.faces.frame import Followed, follow_frame
 from atpn.faces.looking import Detect, drive
 from atpn.faces.tracking import Rules, State
 from atpn.geometry import Box, roi_from_detection
@@ -59,15 +59,19 @@ class Follower:
     rules: Rules = field(default_factory=Rules)
     state: State = field(default_factory=State)
 
-    def advance(self, image: Images) -> Step:
-        """Track one frame."""
+    def follow(self, image: Images) -> Followed:
+        """What the next frame shows; it is not remembered."""
         height, width = image.shape[:2]
         now = replace(self.state, seq=self.state.seq + 1)
-        followed = drive(
+        return drive(
             follow_frame(now, width, height, self.rules),
             partial(seen, self.network, image),
             partial(self._search, image),
         )
+
+    def advance(self, image: Images) -> Step:
+        """Track one frame."""
+        followed = self.follow(image)
         self.state = followed.state
         looked = followed.found is not None
         return Step(followed.faces, followed.given_up, looked, followed.found or 0)
