@@ -312,6 +312,13 @@ async def test_tries_are_bounded_and_the_last_refusal_is_told(connect: Connect) 
     assert (refused.value.code, refused.value.retry_after_s) == ("overloaded", 0.01)
 
 
+def test_a_call_whose_replica_died_behind_its_proxy_is_tried_again(connect: Connect) -> None:
+    app, seen = scripted(lambda: Response("<h1>502 Bad Gateway</h1>", 502), good)
+    with served(app) as url:
+        assert connect(url).align(b"x").faces == ()
+    assert len(seen) == 2
+
+
 @pytest.mark.parametrize(("status", "code"), [(500, "internal"), (504, "deadline_exceeded")])
 def test_other_problems_are_told_at_once(status: int, code: str, connect: Connect) -> None:
     app, seen = scripted(problem(status, code))

@@ -23,6 +23,7 @@ QUIET_S = 3.0  # after each event
 #: Asks for memory until the kernel ends somebody; it has been told whom.
 HOG = "held = [bytearray(1 << 26) for _ in range(64)]"
 THE_ONLY_PROXY = "the proxy is killed"  # nobody else takes calls then
+CONFIG = ("redis-cli", "config", "set")
 FULL = "cat /dev/zero > /tmp/full"
 
 
@@ -112,62 +113,70 @@ class Day:
         return "\n".join([head, "|---|---|---|---|---|---|", *(self.row(e) for e in self.events)])
 
 
+def killed(container: str) -> None:
+    """SIGKILL, and a new start after a while."""
+    docker("kill", container)
+    time.sleep(QUIET_S)
+    docker("start", container)
+
+
+def replaced(compose: Compose) -> None:
+    """Every replica in turn, by SIGTERM."""
+    for replica in compose.containers("atpn"):
+        docker("stop", replica)
+        docker("start", replica)
+        compose.wait_well()
+
+
+def cut_off(compose: Compose) -> None:
+    """A replica lives on without a network, until it has one again."""
+    replica = compose.busiest()
+    docker("network", "disconnect", compose.network, replica)
+    time.sleep(4 * QUIET_S)
+    docker("network", "connect", "--alias", "atpn", compose.network, replica)
+
+
+def out_of_memory(compose: Compose) -> None:
+    """A replica's container reaches its limit: the kernel ends it, the engine starts it again."""
+    replica = compose.busiest()
+    before = inspected(replica)["RestartCount"]
+    docker("exec", replica, "sh", "-c", "echo 1000 > /proc/1/oom_score_adj")
+    with pytest.raises(DockerError):
+        docker("exec", replica, "python", "-c", HOG)
+    compose.wait_well()
+    assert inspected(replica)["RestartCount"] == before + 1
+
+
+def disks_full(compose: Compose) -> None:
+    """Nothing fits into what replicas may write to."""
+    for replica in compose.containers("atpn"):
+        with pytest.raises(DockerError, match="No space left"):
+            docker("exec", replica, "sh", "-c", FULL)
+    time.sleep(QUIET_S)
+    for replica in compose.containers("atpn"):
+        docker("exec", replica, "rm", "/tmp/full")  # noqa: S108 - of the container
+
+
+def redis_full(redis: str) -> None:
+    """Redis takes nothing more, for a while."""
+    for memory, policy in (("1", "noeviction"), ("256mb", "volatile-ttl")):
+        docker("exec", redis, *CONFIG, "maxmemory", memory, "maxmemory-policy", policy)
+        time.sleep(QUIET_S)
+
+
 def events(compose: Compose) -> dict[str, Callable[[], None]]:
     """What happens, in order."""
     (proxy,), (redis,) = compose.containers("proxy"), compose.containers("redis")
-
-    def killed(container: str) -> None:
-        docker("kill", container)
-        time.sleep(QUIET_S)
-        docker("start", container)
-
-    def rolled() -> None:
-        for replica in compose.containers("atpn"):
-            docker("stop", replica)
-            docker("start", replica)
-            compose.wait_well()
-
-    def cut_off() -> None:
-        replica = compose.busiest()
-        docker("network", "disconnect", compose.network, replica)
-        time.sleep(4 * QUIET_S)
-        docker("network", "connect", "--alias", "atpn", compose.network, replica)
-
-    def out_of_memory() -> None:
-        replica = compose.busiest()
-        before = inspected(replica)["RestartCount"]
-        docker("exec", replica, "sh", "-c", "echo 1000 > /proc/1/oom_score_adj")
-        with pytest.raises(DockerError):
-            docker("exec", replica, "python", "-c", HOG)
-        compose.wait_well()
-        assert inspected(replica)["RestartCount"] == before + 1
-
-    def disks_full() -> None:
-        for replica in compose.containers("atpn"):
-            with pytest.raises(DockerError, match="No space left"):
-                docker("exec", replica, "sh", "-c", FULL)
-        time.sleep(QUIET_S)
-        for replica in compose.containers("atpn"):
-            docker("exec", replica, "rm", "/tmp/full")  # noqa: S108 - of the container
-
-    def redis_full() -> None:
-        limit = ("redis-cli", "config", "set", "maxmemory")
-        docker("exec", redis, *limit, "1")
-        docker("exec", redis, "redis-cli", "config", "set", "maxmemory-policy", "noeviction")
-        time.sleep(QUIET_S)
-        docker("exec", redis, *limit, "256mb")
-        docker("exec", redis, "redis-cli", "config", "set", "maxmemory-policy", "volatile-ttl")
-
     return {
         "nothing": lambda: time.sleep(QUIET_S),
         "a replica is killed": lambda: killed(compose.busiest()),
         "Redis is killed and comes back empty": lambda: killed(redis),
         THE_ONLY_PROXY: lambda: killed(proxy),
-        "all replicas are replaced in turn": rolled,
-        "a replica's network is cut and comes back": cut_off,
-        "a replica asks for more memory than its limit": out_of_memory,
-        "the replicas' disks are full": disks_full,
-        "Redis' memory is full": redis_full,
+        "all replicas are replaced in turn": lambda: replaced(compose),
+        "a replica's network is cut and comes back": lambda: cut_off(compose),
+        "a replica asks for more memory than its limit": lambda: out_of_memory(compose),
+        "the replicas' disks are full": lambda: disks_full(compose),
+        "Redis' memory is full": lambda: redis_full(redis),
     }
 
 

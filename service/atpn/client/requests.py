@@ -18,7 +18,7 @@ from atpn.client.results import Result
 Boxes = Sequence[Sequence[float]]
 
 LONGEST_WAIT_S = 30.0  # a Retry-After beyond it is told to the caller instead of waited for
-TRY_AGAIN = (429, 503)
+TRY_AGAIN = (429, 502, 503)  # 502 is a proxy's, whose replica died over the call
 GROUP_IMAGES, GROUP_BYTES = 32, 40 * 1024 * 1024  # a service's default limits, with some room
 
 

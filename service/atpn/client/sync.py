@@ -40,8 +40,9 @@ class Client:
     end. All methods raise ClientError.
 
     ``timeout_s`` bounds each wait for the service. A call is tried again up to ``retries`` times
-    where it was refused with 503 or 429 or the connection broke. ``lossless`` sends pixel arrays
-    as PNG instead of JPEG. ``ssl_context`` replaces the default trust in certificates.
+    where it was refused with 503 or 429, the connection broke or a proxy's did (502). ``lossless``
+    sends pixel arrays as PNG instead of JPEG. ``ssl_context`` replaces the default trust in
+    certificates.
     """
 
     def __init__(
