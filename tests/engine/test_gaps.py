@@ -24,4 +24,6 @@ async def test_the_worst_of_a_hundred_streams_waits_half_a_second_for_a_killed_c
     compose.wait_well()
     print(found)  # noqa: T201
     assert len(found.resumed) >= STREAMS // 4
+    if found.busy:
+        pytest.skip(f"the machine is too busy to tell: {found}")
     assert found.added_ms < ADDED_MS
