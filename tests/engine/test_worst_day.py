@@ -22,7 +22,7 @@ PAUSE_S = 0.1  # of each between two pictures: it is not the speed that is teste
 QUIET_S = 3.0  # after each event
 #: Asks for memory until the kernel ends somebody; it has been told whom.
 HOG = "held = [bytearray(1 << 26) for _ in range(64)]"
-THE_ONLY_PROXY = "the proxy is killed"  # nobody else takes calls then
+THE_ONLY_PROXY = "the proxy is killed, for 3 s"  # nobody else takes calls then
 CONFIG = ("redis-cli", "config", "set")
 FULL = "cat /dev/zero > /tmp/full"
 
