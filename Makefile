@@ -1,5 +1,6 @@
 # make serve | make test | make test-long | make test-engine | make fuzz | make lint | make measure
-# make race | make train | make evaluate | make lock | make pin | make sbom | make audit | make rehearse
+# make race | make soak | make train | make evaluate | make lock | make pin
+# make sbom | make audit | make rehearse
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
@@ -9,7 +10,7 @@ MODEL ?= models/artifacts/atpn/1
 PEERS := .venv-race
 SUPPLY := .venv-supply
 MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
-.PHONY: serve test test-long test-engine test-engine-gpu fuzz lint format measure race train export evaluate lock pin sbom audit rehearse clean
+.PHONY: serve test test-long test-engine test-engine-gpu fuzz lint format measure race soak train export evaluate lock pin sbom audit rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
@@ -65,6 +66,11 @@ $(PEERS)/.made: loadtests/peers/requirements.txt
 	$(firstword $(wildcard /usr/bin/python3) python3) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# The service with Redis under a mixed load for so long; fails if it grows. SOAK=--write keeps it.
+HOURS ?= 1
+soak: $(VENV)/.cpu,test
+	$(BIN)/python -m loadtests.soak --hours $(HOURS) $(SOAK)
 
 # Training keeps both cores busy for hours and goes on where it stopped.
 # With jemalloc (Debian: libjemalloc2) it is about 1.7 times as fast: glibc gives memory back

@@ -11,6 +11,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,6 +105,12 @@ def told(times_ms: list[float], failed: int, wall_s: float, cpu_s: float) -> dic
         "p99_ms": ordered[len(ordered) * 99 // 100],
         "client_cpu_s": cpu_s,
     }
+
+
+def p99(times_ms: Sequence[float]) -> float:
+    """The 99th percentile; 0 of none."""
+    ordered = sorted(times_ms)
+    return ordered[len(ordered) * 99 // 100] if ordered else 0.0
 
 
 def cpu_seconds() -> float:

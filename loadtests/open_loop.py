@@ -9,9 +9,10 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
-from loadtests.client import cpu_seconds, event_loop
+from loadtests.client import cpu_seconds, event_loop, p99
 
 
 class Connection(asyncio.Protocol):
@@ -58,7 +59,7 @@ class Crowd:
     deadline_s: float
     free: list[Connection] = field(default_factory=list)
     in_time_ms: list[float] = field(default_factory=list)
-    refused: int = 0  # answered in time, but not with 200
+    refusals: Counter[int] = field(default_factory=Counter)  # answered in time, but not with 200
     late: int = 0  # or cut off by the server
 
     async def call(self) -> None:
@@ -67,7 +68,7 @@ class Crowd:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self.deadline_s):
-                connection = self.free.pop() if self.free else await self.connected()
+                connection = self.idle() or await self.connected()
                 status = await connection.ask(self.request)
         except (TimeoutError, OSError, EOFError):
             self.late += 1
@@ -78,7 +79,20 @@ class Crowd:
         if status == 200:
             self.in_time_ms.append(1000 * (time.perf_counter() - started))
         else:
-            self.refused += 1
+            self.refusals[status] += 1
+
+    @property
+    def refused(self) -> int:
+        """Answers in time that were not 200."""
+        return self.refusals.total()
+
+    def idle(self) -> Connection | None:
+        """A connection that nobody uses; those that the server has closed meanwhile are dropped."""
+        while self.free:
+            connection = self.free.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
 
     async def connected(self) -> Connection:
         """A new connection."""
@@ -108,6 +122,7 @@ async def load(
         "in_time": len(crowd.in_time_ms),
         "refused": crowd.refused,
         "late": crowd.late,
+        "p99_ms": p99(crowd.in_time_ms),
         "client_cpu_s": cpu_seconds() - cpu_s,
     }
 

@@ -86,6 +86,14 @@ class Server:
                     found[main + thread.name] += thread.cpu_s
         return dict(found)
 
+    def thread_count(self) -> int:
+        """Threads of all its processes."""
+        return sum(1 for pid in self.pids() for _ in Path(f"/proc/{pid}/task").iterdir())
+
+    def open_files(self) -> int:
+        """Files and sockets that its processes have open."""
+        return sum(1 for pid in self.pids() for _ in Path(f"/proc/{pid}/fd").iterdir())
+
     def memory_mb(self) -> float:
         """MiB of its processes, what they share counted once (PSS)."""
         kib = 0

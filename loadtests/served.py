@@ -73,11 +73,15 @@ def align_request(picture: bytes, box: tuple[float, float, float, float]) -> byt
 
 
 @contextmanager
-def service() -> Iterator[Served]:
-    """`atpn serve` on a free loopback port and the CPU, without keys; ended with the block."""
+def service(**more: str) -> Iterator[Served]:
+    """`atpn serve` on a free loopback port and the CPU, without keys; ended with the block.
+
+    ``more`` are further settings, as ``redis_url="redis://..."``.
+    """
     port = free_port()
     settings = {"HOST": "127.0.0.1", "PORT": f"{port}", "DEVICE": "cpu", "LOG_LEVEL": "warning"}
     settings |= {"API_KEY_HASHES": "[]", "SECOND_LOOK": "false"}  # as bare session.run looks once
+    settings |= {name.upper(): value for name, value in more.items()}
     environment = {f"ATPN_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "atpn", "serve"]
     with tempfile.TemporaryDirectory() as folder:

@@ -52,9 +52,10 @@ def unframed(buffer: bytearray) -> tuple[int, bytes] | None:
 class Stream(asyncio.Protocol):
     """One stream; ``done`` when the answer that came after the end is there."""
 
-    def __init__(self, frame: bytes, seconds: float) -> None:
+    def __init__(self, frame: bytes, seconds: float, pause_s: float = 0.0) -> None:
         self.frame = masked(frame)
         self.seconds = seconds
+        self.pause_s = pause_s  # from an answer to the next frame
         self.times_ms: list[float] = []
         self.failed = 0
         self.done = asyncio.get_running_loop().create_future()
@@ -97,20 +98,31 @@ class Stream(asyncio.Protocol):
             self.done.set_result(None)
             self._transport.close()
             return
-        self._sent = now
+        if self.pause_s:
+            asyncio.get_running_loop().call_later(self.pause_s, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter()
         self._transport.write(self.frame)
+
+
+async def visit(port: int, frame: bytes, seconds: float, pause_s: float = 0.0) -> Stream:
+    """Open a stream, keep it busy for so long, and leave; what it saw."""
+    loop = asyncio.get_running_loop()
+    _, stream = await loop.create_connection(
+        lambda: Stream(frame, seconds, pause_s), "127.0.0.1", port
+    )
+    async with asyncio.timeout(seconds + ANSWER_S):
+        await stream.done
+    return stream
 
 
 async def load(port: int, streams: int, seconds: float, frame: bytes) -> dict[str, float]:
     """Keep so many streams busy; what came of it."""
-    loop = asyncio.get_running_loop()
     cpu_s, started = cpu_seconds(), time.perf_counter()
-    opened = [
-        (await loop.create_connection(lambda: Stream(frame, seconds), "127.0.0.1", port))[1]
-        for _ in range(streams)
-    ]
-    async with asyncio.timeout(seconds + ANSWER_S):
-        await asyncio.gather(*(stream.done for stream in opened))
+    opened = await asyncio.gather(*(visit(port, frame, seconds) for _ in range(streams)))
     times_ms = [ms for stream in opened for ms in stream.times_ms]
     failed = sum(stream.failed for stream in opened)
     return told(times_ms, failed, time.perf_counter() - started, cpu_seconds() - cpu_s)
