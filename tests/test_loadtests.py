@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loadtests import client, in_process, measure
+from loadtests import client, in_process, measure, signals
 
 
 def numbers(value: Any) -> list[float]:
@@ -65,6 +65,13 @@ def test_a_pair_is_measured_until_its_quartiles_are_narrow_or_patience_ends() ->
 def test_a_spread_is_the_median_with_its_quartiles() -> None:
     assert measure.spread([1.0, 2.0, 3.0, 4.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
     assert measure.spread([2.0]) == {"median": 2.0, "q1": 2.0, "q3": 2.0}
+
+
+def test_the_cost_of_signals_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    signals.main(["--frames", "50", "--repeats", "1"])
+    without, told = capsys.readouterr().out.splitlines()
+    assert float(without.split()[2]) > 0
+    assert told.startswith("with signals: ")
 
 
 def test_the_library_is_measured_beside_the_service(capsys: pytest.CaptureFixture[str]) -> None:
