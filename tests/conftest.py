@@ -43,14 +43,16 @@ class FakeNetwork(FaceNetwork):
         self.face: NDArray[np.float32] = np.stack([across, down], 1)
         self.pose = np.zeros(3, np.float32)  # radians
         self.batches: list[Image] = []  # each (N, 112, 112, 3)
+        self.posed: list[bool] = []  # whether head poses were wanted of each
 
     @property
     def provider(self) -> str:
         """No provider of ONNX Runtime: the service then runs one batch at a time."""
         return "FakeExecutionProvider"
 
-    def run(self, crops: Image) -> Predictions:
+    def run(self, crops: Image, pose: bool = True) -> Predictions:
         """The same face in each."""
+        self.posed.append(pose)
         self.batches.append(crops)
         self.gate.wait(10)
         if any(self.fails_on(crop) for crop in crops):

@@ -1,5 +1,6 @@
 """/align and /pose on real photographs: where the points are, and what a request may ask for."""
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import cv2
@@ -8,13 +9,25 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from typing_extensions import override
 
+from atpn.app import create_app
+from atpn.assembly import run_core
+from atpn.engine.inference import CPU
 from atpn.faces.encoded_image import EncodedImage
 from atpn.faces.looking import Detect
 from atpn.geometry import Box, Image, roi_from_detection, roi_from_landmarks
 from atpn.landmarks import CONTOURS, LEFT_PUPIL, MIRROR, RIGHT_PUPIL
 from tests.clips import encoded, two_faces
-from tests.conftest import FakeDetector, FakeServiceFactory, Service, png
+from tests.conftest import (
+    FakeDetector,
+    FakeNetwork,
+    FakeServiceFactory,
+    Service,
+    SettingsFactory,
+    opened,
+    png,
+)
 from tests.test_images import as_stored, exif, saved
 
 Points = NDArray[np.float64]
@@ -404,3 +417,49 @@ async def test_a_face_that_the_detector_is_unsure_of_is_told_where_the_network_i
     fake.detector.boxes = [Box(20, 20, 44, 44)]
     (face,) = (await fake.post("/align", small_png)).json()["faces"]
     assert face["confidence"] == 0.96
+
+
+class OnTheCpu(FakeNetwork):
+    """Runs where a network runs that has a lean part."""
+
+    @property
+    @override
+    def provider(self) -> str:
+        return CPU
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "posed"),
+    [
+        ("/align", "application/json", False),
+        ("/align?include=pose", "application/json", True),
+        ("/align?include=signals", "application/json", True),
+        ("/align", "image/png", True),
+        ("/pose", "application/json", True),
+    ],
+)
+async def test_head_poses_are_computed_for_who_asks_for_them(
+    path: str, accept: str, posed: bool, settings: SettingsFactory, small_png: bytes
+) -> None:
+    network = OnTheCpu()
+    detector = FakeDetector(Box(8, 8, 40, 40))
+    app = create_app(settings(), lambda chosen: run_core(chosen, network, detector))
+    async with AsyncExitStack() as stack:
+        client = await opened(stack, app)
+        headers = {"accept": accept, "content-type": "image/png"}
+        assert (await client.post(path, content=small_png, headers=headers)).status_code == 200
+    assert set(network.posed) == {posed}
+
+
+@pytest.mark.parametrize("quality", ["normal", "best"])
+async def test_landmarks_are_the_same_with_and_without_pose(
+    quality: str, service: Service, astronaut_jpeg: bytes
+) -> None:
+    answers = [
+        (await service.post(f"/align?quality={quality}{more}", astronaut_jpeg)).json()["faces"]
+        for more in ("", "&include=pose")
+    ]
+    (bare,), (posed,) = answers
+    assert posed.pop("pose")["rotation"]
+    assert np.abs(np.array(bare["landmarks"]) - posed["landmarks"]).max() <= 0.011
+    assert bare["box"] == pytest.approx(posed["box"], abs=0.011)

@@ -122,7 +122,7 @@ class FaceAligner:
         for index, picture in enumerate(frames):
             state = replace(state, seq=state.seq + 1)
             try:
-                work = self._open(picture)
+                work = self._open(picture, pose or signals)
                 steps = follow_frame(state, work.image.width, work.image.height, rules)
                 followed = self._drive(steps, work)
                 at_s = timing.of(state.seq)
@@ -147,7 +147,7 @@ class FaceAligner:
 
     def _looked_at(self, picture: Picture, photo: Photograph, view: View) -> Result:
         try:
-            work = self._open(picture)
+            work = self._open(picture, view.needs_pose)
             steps = find_faces(photo, work.image.width, work.image.height, self.settings)
             faces = self._drive(steps, work)
         except AtpnError as error:
@@ -155,11 +155,12 @@ class FaceAligner:
         seen = Seen(work.image, faces, work.timings)
         return Result(photo_payload(self._network.model, view, seen), picture=picture)
 
-    def _open(self, picture: Picture) -> "_Work":
+    def _open(self, picture: Picture, pose: bool) -> "_Work":
         if isinstance(picture, np.ndarray):
-            return _Work(PixelImage(pixels(picture), self._detector))
-        data = encoded(picture)
-        return _Work(EncodedImage(data, self.settings.max_pixels, self._detector, whole=False))
+            return _Work(PixelImage(pixels(picture), self._detector), pose)
+        most = self.settings.max_pixels
+        image = EncodedImage(encoded(picture), most, self._detector, whole=False)
+        return _Work(image, pose)
 
     def _drive(self, steps: Steps[T], work: "_Work") -> T:
         return drive(steps, lambda rois: self._see(work, rois), work.image.search)
@@ -169,7 +170,7 @@ class FaceAligner:
         started, most = time.monotonic(), self.settings.max_batch_size
         seen = []
         for i in range(0, len(crops), most):
-            seen += self._network.run(np.stack(crops[i : i + most])).each()
+            seen += self._network.run(np.stack(crops[i : i + most]), work.pose).each()
         work.inference_s += time.monotonic() - started
         return faces_of(rois, seen)
 
@@ -179,6 +180,7 @@ class _Work:
     """An image, and what its faces took."""
 
     image: EncodedImage
+    pose: bool  # head poses are wanted
     inference_s: float = 0.0
 
     @property

@@ -47,9 +47,9 @@ def chance(image: Image) -> np.random.Generator:
 class FickleNetwork(FakeNetwork):
     """Is sure, unsure or blind, and sees the face a little aside, as the crop's pixels have it."""
 
-    def run(self, crops: Image) -> Predictions:
+    def run(self, crops: Image, pose: bool = True) -> Predictions:
         """As the fake network, with other confidences and places."""
-        out, rngs = super().run(crops), [chance(crop) for crop in crops]
+        out, rngs = super().run(crops, pose), [chance(crop) for crop in crops]
         aside = np.array([rng.normal(0, 0.04, (1, 2)) for rng in rngs], np.float32)
         confidence = [rng.choice([0.95, 0.6, 0.1], p=[0.35, 0.2, 0.45]) for rng in rngs]
         return replace(
@@ -113,7 +113,7 @@ def test_a_face_that_turned_out_of_its_roi_is_found_by_a_retry() -> None:
     first = follower.advance(BLANK)
     detector.boxes.clear()
     sure = [0.1, 0.9]  # of the ROI, then of the ladder's rungs
-    network.run = lambda crops: replace(  # type: ignore[method-assign]
+    network.run = lambda crops, pose=True: replace(  # type: ignore[method-assign]  # noqa: ARG005
         FakeNetwork().run(crops), confidence=np.full(len(crops), sure.pop(0), np.float32)
     )
     second = follower.advance(BLANK)

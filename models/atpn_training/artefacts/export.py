@@ -22,8 +22,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
+from onnx.utils import Extractor
 
 from atpn_training.artefacts.compress import RECIPES, calibration_crops, to_fp16, to_int8
 from atpn_training.artefacts.constant import Served
@@ -63,6 +65,14 @@ def to_onnx(net: ATPN) -> bytes:
             dynamic_axes={name: {0: "batch"} for name in ("image", *OUTPUTS)},
         )
         return path.read_bytes()
+
+
+def without_pose(model: bytes) -> bytes:
+    """The graph without its pose branch: for who asks for landmarks alone, a sixth less to run."""
+    graph = onnx.load_from_string(model)
+    kept = [name for name in OUTPUTS if name != "pose"]
+    part: bytes = Extractor(graph).extract_model(["image"], kept).SerializeToString()
+    return part
 
 
 def trial_crops(count: int, size: int) -> Images:
@@ -112,7 +122,8 @@ def export(net: ATPN, folder: Path, figures: dict[str, Any]) -> dict[str, float]
     """
     model = to_onnx(net)
     worst = check(net, model)
-    write_model(folder, model, {**describe(net, folder), "figures": figures})
+    metadata = {**describe(net, folder), "figures": figures}
+    write_model(folder, model, metadata, without_pose(model))
     replace_file(folder.parent / "config.pbtxt", triton_config(folder.parent.name).encode())
     return worst
 

@@ -28,7 +28,13 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
-def write_model(folder: Path, model: bytes, metadata: dict[str, Any]) -> None:
-    """Write a version folder; the metadata gets the model's sha256."""
+def write_model(
+    folder: Path, model: bytes, metadata: dict[str, Any], without_pose: bytes | None = None
+) -> None:
+    """Write a version folder; the metadata gets the files' sha256."""
+    digests = {"sha256": hashlib.sha256(model).hexdigest()}
     replace_file(folder / "model.onnx", model)
-    write_metadata(folder, {**metadata, "sha256": hashlib.sha256(model).hexdigest()})
+    if without_pose is not None:
+        digests["sha256_without_pose"] = hashlib.sha256(without_pose).hexdigest()
+        replace_file(folder / "without_pose.onnx", without_pose)
+    write_metadata(folder, metadata | digests)

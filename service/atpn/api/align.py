@@ -137,6 +137,7 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
             query.min_confidence,
             whole=drawn,
             quality=query.quality,
+            pose=view.needs_pose or drawn,
         )
         route = request.scope["path"]
         work = look_at(core.pipeline, photo, timeout_s, Priority.PHOTO, route)
@@ -175,6 +176,7 @@ async def look_at_all(
                 max_faces=query.max_faces,
                 min_confidence=query.min_confidence,
                 quality=query.quality,
+                pose=query.view.needs_pose,
             )
             try:
                 seen = await look_at(core.pipeline, photo, left_s, Priority.BULK, "/align/batch")

@@ -28,6 +28,11 @@ class View:
     smoothing: bool = False  # of a stream's landmarks, told beside them
     signals: bool = False  # of a photograph; a stream's are made with its frames
 
+    @property
+    def needs_pose(self) -> bool:
+        """Signals are measured on faces that are turned to the camera."""
+        return self.pose or self.signals
+
 
 def box_payload(box: Box) -> list[float]:
     """[x0, y0, x1, y1] in hundredths of a pixel."""

@@ -209,6 +209,7 @@ class Connection:
         self._stream.rules, self._view = rules, view
         if config.include is not None:
             self._stream.signals = "signals" in config.include
+            self._stream.pose = "pose" in config.include
         if config.fps is not None:
             self._stream.timing = Timing(config.fps)
 

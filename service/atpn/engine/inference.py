@@ -1,7 +1,8 @@
 """ONNX Runtime: the shipped models on disk, and the face network as an array function.
 
 A model folder is a Triton-style repository: ``<name>/<version>/model.onnx`` with
-``<name>/<version>/metadata.json`` beside it.
+``<name>/<version>/metadata.json`` beside it, and perhaps ``without_pose.onnx``, the same network
+without its pose branch.
 """
 
 import hashlib
@@ -41,6 +42,12 @@ class ModelFile:
     path: Path
     metadata: dict[str, Any]
 
+    @property
+    def without_pose(self) -> Path | None:
+        """The same without the pose branch, which takes a sixth of the time; None: not there."""
+        path = self.path.with_name("without_pose.onnx")
+        return path if "sha256_without_pose" in self.metadata else None
+
 
 def shipped_models() -> Path:
     """The model folder that travels with the package."""
@@ -53,7 +60,7 @@ def shipped_models() -> Path:
 def find_model(folder: Path, name: str, version: str | None = None) -> ModelFile:
     """The given version of a model, or its newest; ConfigurationError where there is none.
 
-    The file's sha256 must be the one in its metadata.
+    The files' sha256 must be those in its metadata.
     """
     root = folder / name
     versions = sorted(
@@ -68,9 +75,17 @@ def find_model(folder: Path, name: str, version: str | None = None) -> ModelFile
     chosen = version or versions[-1]
     path = root / chosen / "model.onnx"
     metadata = json.loads((root / chosen / "metadata.json").read_text())
-    if hashlib.sha256(path.read_bytes()).hexdigest() != metadata.get("sha256"):
+    model = ModelFile(name, chosen, path, metadata)
+    _check(path, metadata.get("sha256"))
+    if model.without_pose is not None:
+        _check(model.without_pose, metadata["sha256_without_pose"])
+    return model
+
+
+def _check(path: Path, digest: object) -> None:
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != digest:
         raise ConfigurationError(f"{path} is not the file its metadata describes (sha256)")
-    return ModelFile(name, chosen, path, metadata)
 
 
 def available_cores() -> int:
@@ -154,8 +169,11 @@ class Network(Protocol):
     def provider(self) -> str:
         """Where the model runs: an execution provider's name, or an address."""
 
-    def run(self, crops: Image) -> Predictions:
-        """(N, 112, 112, 3) uint8 RGB crops to predictions. Thread-safe."""
+    def run(self, crops: Image, pose: bool = True) -> Predictions:
+        """(N, 112, 112, 3) uint8 RGB crops to predictions. Thread-safe.
+
+        Without ``pose`` the head poses may be zeros, and the run shorter.
+        """
 
     def warm_up(self, batch_sizes: list[int]) -> None:
         """Run each batch size once, so that no request pays for the first run of a shape."""
@@ -181,7 +199,11 @@ class FaceNetwork(Network):
     ) -> None:
         self.model = model
         self._session = open_session(model.path, device, threads)
-        self._pad_up_to = pad_up_to if self.provider != CPU else 0
+        on_cpu = self.provider == CPU
+        self._pad_up_to = 0 if on_cpu else pad_up_to
+        self._without_pose = None  # a GPU has the pose for nothing
+        if on_cpu and model.without_pose is not None:
+            self._without_pose = open_session(model.without_pose, device, threads)
 
     @property
     @override
@@ -189,20 +211,24 @@ class FaceNetwork(Network):
         return str(self._session.get_providers()[0])
 
     @override
-    def run(self, crops: Image) -> Predictions:
+    def run(self, crops: Image, pose: bool = True) -> Predictions:
+        if not pose and self._without_pose is not None:
+            points, sure = self._without_pose.run(["landmarks", "confidence"], {"image": crops})
+            return Predictions(points, np.zeros((len(crops), 3), np.float32), sure)
         count = len(crops)
         extra = bucket_of(count, self._pad_up_to) - count if self._pad_up_to else 0
         if extra > 0:
             crops = np.concatenate([crops, np.zeros((extra, *crops.shape[1:]), np.uint8)])
-        landmarks, pose, confidence = self._session.run(
+        landmarks, poses, confidence = self._session.run(
             ["landmarks", "pose", "confidence"], {"image": crops}
         )
-        return Predictions(landmarks[:count], pose[:count], confidence[:count])
+        return Predictions(landmarks[:count], poses[:count], confidence[:count])
 
     @override
     def warm_up(self, batch_sizes: list[int]) -> None:
         for size in batch_sizes:
-            self.run(np.zeros((size, 112, 112, 3), np.uint8))
+            for pose in (True, False):
+                self.run(np.zeros((size, 112, 112, 3), np.uint8), pose)
 
     @override
     def close(self) -> None:

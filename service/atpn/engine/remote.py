@@ -57,7 +57,7 @@ class RemoteNetwork(Network):
         return self._url
 
     @override
-    def run(self, crops: Image) -> Predictions:
+    def run(self, crops: Image, pose: bool = True) -> Predictions:
         """EngineUnavailable where the server does not answer as it should."""
         write = request_in_bytes if self.sends_bytes else request_in_numbers
         return self._run(len(crops), *write(crops))

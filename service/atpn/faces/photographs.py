@@ -38,6 +38,7 @@ class Photograph:
     min_confidence: float | None = None  # None: as the settings say; of given boxes all are kept
     whole: bool = False  # decode it at its own size, for drawing
     quality: Quality = "normal"
+    pose: bool = True  # head poses are wanted
 
     @property
     def looks(self) -> int:
@@ -65,6 +66,7 @@ async def look_at(
         lambda width, height: find_faces(photo, width, height, settings),
         photo.looks,
         photo.whole,
+        photo.pose,
     )
     done = await pipeline.do(job, timeout_s, priority)
     metrics.faces.labels(route).inc(len(done.value))

@@ -41,6 +41,7 @@ class Job(Generic[T]):
     steps: Callable[[int, int], Steps[T]]  # for the image's width and height; may refuse them
     faces: int = 1  # expected: what it takes of the queue
     whole: bool = False  # the picture at its own size is wanted
+    pose: bool = True  # head poses are wanted
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ class Pipeline:
     def _run_inline(self, work: _UnderWay[Any]) -> list[Prediction]:
         started = time.monotonic()
         try:
-            seen = self._run(work.crops)
+            seen = self._run(work.crops, work.job.pose)
         except AtpnError:
             raise
         except Exception as error:
@@ -247,8 +248,8 @@ class Pipeline:
         self.metrics.batch_faces.observe(faces)
         self.metrics.inference_seconds.observe(seconds)
 
-    def _run(self, crops: list[Image]) -> list[Prediction]:
-        return self.network.run(np.array(crops)).each()
+    def _run(self, crops: list[Image], pose: bool = True) -> list[Prediction]:
+        return self.network.run(np.array(crops), pose).each()
 
 
 def parallel_runs(provider: str, cores: int) -> int:

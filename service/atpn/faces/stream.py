@@ -74,6 +74,7 @@ class Stream:
         self.rules = rules
         self.timing = Timing()
         self.signals = False  # whether they are asked for
+        self.pose = True  # likewise
         self.token = token or tokens.new()
         self.began = "new"  # or resumed, expired
         self._asked = token is not None
@@ -155,7 +156,7 @@ class Stream:
             followed = yield from follow_frame(before, width, height, rules)
             return observed(followed, at_s) if signals else followed
 
-        job = Job(data, steps, max(1, len(before.tracks)))
+        job = Job(data, steps, max(1, len(before.tracks)), pose=self.pose or signals)
         timeout_s = self._pipeline.settings.request_timeout_s
         done = await self._pipeline.do(job, timeout_s, Priority.LIVE)
         self._count(done)
