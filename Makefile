@@ -1,5 +1,5 @@
-# make serve | make test | make test-long | make test-engine | make fuzz | make lint | make measure
-# make race | make soak | make train | make evaluate | make lock | make pin
+# make serve | make test | make test-long | make conformance | make test-engine | make fuzz | make lint
+# make measure | make race | make soak | make train | make evaluate | make lock | make pin
 # make sbom | make audit | make rehearse
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ MODEL ?= models/artifacts/atpn/1
 PEERS := .venv-race
 SUPPLY := .venv-supply
 MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
-.PHONY: serve test test-long test-engine test-engine-gpu fuzz lint format measure race soak train export evaluate lock pin sbom audit rehearse clean
+.PHONY: serve test test-long conformance test-engine test-engine-gpu fuzz lint format measure race soak train export evaluate lock pin sbom audit rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
@@ -20,6 +20,16 @@ test: $(VENV)/.cpu,test,train $(MODULES)
 
 test-long: $(VENV)/.cpu,test,train
 	$(BIN)/python -m pytest -m long --timeout 1800
+
+# Against programs that are not ours, in environments of their own. Nothing may be skipped.
+conformance: $(VENV)/.cpu,test .venv-mlserver/.made .venv-kserve/.made
+	CI=true $(BIN)/python -m pytest -m 'long or not long' --timeout 900 tests/conformance
+
+.venv-mlserver/.made: VERSIONS := 3.12 3.11 3.10 3.9
+.venv-kserve/.made: VERSIONS := 3.13 3.12 3.11 3.10
+.venv-%/.made: tests/conformance/%.txt .ci/peer
+	.ci/peer $(@D) $< $(VERSIONS)
+	touch $@
 
 # On the Docker engine that `docker` reaches; skipped, with the reason, where there is none. What
 # the image for GPUs needs besides is large: test-engine-gpu builds as far as it gets.

@@ -5,7 +5,6 @@ is judged by Autobahn itself, and is then the reference for /track: what does no
 content of messages (pongs, who closes, with which code, how cleanly) has to be the same there.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,16 +18,7 @@ from tests.loopback import served
 from tests.server import running
 from tests.stores import free_port
 
-WSTEST = os.environ.get("WSTEST", "")
-
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.timeout(3000),
-    pytest.mark.skipif(
-        not WSTEST,
-        reason="WSTEST does not name the program wstest of autobahntestsuite (Python 2.7)",
-    ),
-]
+pytestmark = pytest.mark.timeout(400)  # on a busy machine, twice
 
 #: Left out: 9.3.1 and 9.4.1 (4 MiB in frames of 64 bytes) and 9.7, 9.8 (a thousand round trips)
 #: measure speed; 12 and 13 are about compression, which is not offered: one case of each shows it.
@@ -86,6 +76,8 @@ def deviation_of_track(track: Report, reference: Report) -> str:
     # the greeting, and one answer to each message, of which a failing echo may lose one
     if track.messages > 2 + reference.messages:
         return f"{track.messages} messages came"
+    if track.given_up:
+        return ""  # in vain it waited for an echo: how the connection ends shows nothing
     if (track.closed_by_server, track.clean) != (reference.closed_by_server, reference.clean):
         return (
             f"closed by the server: {track.closed_by_server}, cleanly: {track.clean}; "
@@ -100,10 +92,10 @@ def deviation_of_track(track: Report, reference: Report) -> str:
 
 def test_an_echo_behind_our_limits_deviates_from_the_standard_as_known() -> None:
     with echoing() as url:
-        found = deviations_of_echo(run(WSTEST, url, ALL, SPEED))
+        found = deviations_of_echo(run(url, ALL, SPEED))
         late = found.keys() - KNOWN  # on a busy machine; a fault shows again
         if late:
-            again = deviations_of_echo(run(WSTEST, url, late, []))
+            again = deviations_of_echo(run(url, late, []))
             found = {case: verdict for case, verdict in found.items() if case in KNOWN} | again
     assert found == KNOWN
 
@@ -118,8 +110,8 @@ def test_track_keeps_the_protocol_as_the_echo_does() -> None:
 
 def differences(url: str, reference_url: str, cases: list[str]) -> dict[str, str]:
     """The cases in which /track does other than the echo, and how."""
-    reference = {report.case: report for report in run(WSTEST, reference_url, cases, [])}
-    reports = run(WSTEST, url, cases, [])
+    reference = {report.case: report for report in run(reference_url, cases, [])}
+    reports = run(url, cases, [])
     assert {report.case for report in reports} == reference.keys()
     found = {report.case: deviation_of_track(report, reference[report.case]) for report in reports}
     return {case: how for case, how in found.items() if how}

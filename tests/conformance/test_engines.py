@@ -21,23 +21,23 @@ from tests.server import Server, running
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
+ROOT = Path(__file__).resolve().parents[2]
 CROPS = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3)).astype(np.uint8)
 CLOSE = 1e-4  # in units of the crop's side; radians
 
 
-def needed(variable: str, package: str) -> str:
-    """The interpreter that ``variable`` names; the test is skipped where it names none."""
-    python = os.environ.get(variable, "")
-    if not python:
-        pytest.skip(f"{variable} does not name a Python that has {package}")
-    return python
+def needed(package: str) -> str:
+    """The interpreter that has a package; the test is skipped where `make` has not made it."""
+    python = ROOT / f".venv-{package}" / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"no {package}: `make conformance` installs it")
+    return str(python)
 
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLServer]:
     """Another server that runs the shipped network."""
-    python = needed("PYTHON_OF_MLSERVER", "mlserver and onnxruntime")
-    server = MLServer(python, tmp_path_factory.mktemp("peer"))
+    server = MLServer(needed("mlserver"), tmp_path_factory.mktemp("peer"))
     server.start()
     yield server
     server.stop()
@@ -122,7 +122,7 @@ def test_a_server_that_goes_away_is_a_503_and_is_found_again_when_it_returns(
 
 @pytest.mark.parametrize("form", ["numbers", "bytes"])
 def test_kserves_client_reads_what_v2_answers(form: str, tmp_path: Path) -> None:
-    python = needed("PYTHON_OF_KSERVE", "kserve")
+    python = needed("kserve")
     crops, answer = tmp_path / "crops.npy", tmp_path / "answer.npz"
     np.save(crops, CROPS)
     with running() as server:
