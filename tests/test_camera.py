@@ -1,8 +1,5 @@
 """Live sources: what a camera of the network that stalls, hangs up or sends junk comes to."""
 
-import threading
-import time
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -12,7 +9,6 @@ import pytest
 
 from atpn.cli.camera import Camera, Patience, camera, shown
 from atpn.cli.inputs import Unreadable
-from atpn.cli.newest import Newest
 from atpn.cli.sources import sources
 from atpn.cli.video import Shot
 from atpn.client.pictures import pixels
@@ -35,8 +31,8 @@ class Heard:
         return [number_of(np.asarray(shot.image, np.uint8)) for shot in self.shots]
 
 
-def watched(url: str, tries: int = 2, silence_s: float = 0.6, each_s: float = 0) -> Heard:
-    """All that a camera shows to one who takes ``each_s`` for a frame."""
+def watched(url: str, tries: int = 2, silence_s: float = 0.6) -> Heard:
+    """All that a camera shows."""
     heard = Heard()
     patience = Patience(silence_s, tries, heard.said.append, backoff=lambda _: 0.01)
     found = camera(url, patience)
@@ -44,32 +40,21 @@ def watched(url: str, tries: int = 2, silence_s: float = 0.6, each_s: float = 0)
     try:
         with found.open() as footage:
             heard.live = footage.live
-            for shot in footage.shots:
-                heard.shots.append(shot)
-                time.sleep(each_s)
+            heard.shots.extend(footage.shots)
     except Unreadable as error:
         heard.end = str(error)
     return heard
 
 
-def test_frames_come_with_their_numbers_and_the_time_that_they_came() -> None:
+def test_frames_come_with_the_time_that_they_came() -> None:
     with mjpeg.camera(frames(range(6), rate=20)) as network:
         heard = watched(network.url, tries=0)
     assert heard.live
-    assert heard.told == [shot.number for shot in heard.shots]
+    assert heard.told == list(range(6))
     times = [shot.time_s for shot in heard.shots]
-    assert (heard.told[0], times[0]) == (0, 0)
+    assert times[0] == 0
     assert times == sorted(times)
-    assert times[-1] == pytest.approx(heard.told[-1] / 20, abs=0.15)
-
-
-def test_one_who_is_slow_gets_the_newest_frame_and_the_numbers_tell_what_was_dropped() -> None:
-    with mjpeg.camera(frames(range(60), rate=100)) as network:
-        heard = watched(network.url, tries=0, each_s=0.1)
-    assert heard.told == [shot.number for shot in heard.shots]
-    assert heard.told == sorted(set(heard.told))
-    assert 2 <= len(heard.told) < 40
-    assert heard.told[-1] == 59
+    assert times[-1] == pytest.approx(5 / 20, abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +74,7 @@ def test_a_camera_that_breaks_is_found_again_and_its_frames_go_on(
     with mjpeg.camera(first, frames(range(3, 6))) as network:
         heard = watched(network.url)
         assert network.connections == 2 + 2  # two that failed in a row
-    assert heard.told == [shot.number for shot in heard.shots]  # some may have been dropped
-    assert heard.told == sorted(set(heard.told))
-    assert heard.told[-1] == 5
+    assert heard.told == list(range(6))
     name = network.url
     assert heard.said[0] in {
         f"{name}: {why}; trying again",
@@ -139,9 +122,9 @@ def test_a_recording_behind_a_url_is_read_frame_by_frame_to_its_end(tmp_path: Pa
     data = clips.video(tmp_path / "v.mkv", clips.panning(12)).read_bytes()
     headers = {"Content-Type": "video/x-matroska", "Content-Length": str(len(data))}
     with mjpeg.camera([(data, 0)], headers=headers) as network:
-        heard = watched(network.url, each_s=0.02)
+        heard = watched(network.url)
     assert not heard.live
-    assert [shot.number for shot in heard.shots] == list(range(12))
+    assert len(heard.shots) == 12
     assert heard.shots[-1].time_s == pytest.approx(11 / 20)
     assert (heard.said, heard.end) == ([], "")
 
@@ -165,48 +148,10 @@ def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_a_device_is_read_through_ffmpegs_format_of_it() -> None:
     source = Camera("pattern", "testsrc=size=64x48:rate=100:duration=0.2", "lavfi", Patience(1, 0))
-    numbers = []
+    shapes = []
     with pytest.raises(Unreadable, match="it ended"), source.open() as footage:
-        for shot in footage.shots:
-            assert np.asarray(shot.image).shape == (48, 64, 3)
-            numbers.append(shot.number)
-    assert numbers
-    assert numbers[-1] == 19
-
-
-def test_the_newest_item_waits_in_place_of_older_ones_and_is_taken_before_an_end() -> None:
-    taken, done = threading.Event(), threading.Event()
-
-    def items(_: threading.Event) -> Generator[str, None, None]:
-        yield "a"
-        taken.wait(5)
-        yield from "bcd"
-        done.set()
-        raise RuntimeError("over")
-
-    with Newest(items) as newest:
-        each = iter(newest)
-        assert next(each) == (0, "a")
-        taken.set()
-        assert done.wait(5)
-        assert next(each) == (3, "d")
-        with pytest.raises(RuntimeError, match="over"):
-            next(each)
-
-
-def test_items_that_are_not_wanted_any_more_are_closed() -> None:
-    closed = threading.Event()
-
-    def items(ended: threading.Event) -> Generator[int, None, None]:
-        try:
-            while not ended.wait(0.001):
-                yield 1
-        finally:
-            closed.set()
-
-    with Newest(items) as newest:
-        next(iter(newest))
-    assert closed.wait(5)
+        shapes.extend(np.asarray(shot.image).shape for shot in footage.shots)
+    assert shapes == [(48, 64, 3)] * 20
 
 
 def test_rtsp_is_read_and_found_again_after_it_hung_up() -> None:
@@ -218,5 +163,5 @@ def test_rtsp_is_read_and_found_again_after_it_hung_up() -> None:
             shots = list(islice(footage.shots, 12))
     assert footage.live
     told = [number_of(np.asarray(shot.image, np.uint8)) for shot in shots]
-    assert told == [shot.number % 8 for shot in shots]
+    assert told == [*range(8), *range(4)]
     assert f"{url}: goes on" in said

@@ -88,9 +88,9 @@ def test_the_methods_take_what_the_clients_take() -> None:
     for name in ("align", "pose", "batch", "track"):
         ours = inspect.signature(getattr(FaceAligner, name)).parameters
         theirs = inspect.signature(getattr(Client, name)).parameters
-        assert list(ours) == [p for p in theirs if p != "realtime"]
+        assert list(ours) == list(theirs)
         assert {n: p.default for n, p in ours.items() if n != "boxes_are"} == {
-            n: p.default for n, p in theirs.items() if n not in {"realtime", "boxes_are"}
+            n: p.default for n, p in theirs.items() if n != "boxes_are"
         }
 
 
@@ -113,6 +113,19 @@ def test_a_bad_frame_is_an_error_of_its_own(aligner: FaceAligner, astronaut_jpeg
     assert [frame.state for frame in frames] == ["detected", "error", "tracked"]
     assert frames[0].faces[0].track_id == frames[2].faces[0].track_id
     assert frames[2].faces[0].smoothed.shape == (98, 2)
+
+
+def test_in_real_time_the_newest_frame_wins_and_the_others_are_counted(
+    aligner: FaceAligner, astronaut: Image
+) -> None:
+    """Frames come faster than they are looked at until the last, which is answered."""
+    results = list(aligner.track([astronaut] * 300, realtime=True))
+    assert len(results) < 300
+    assert results[-1].index == 299
+    assert sum(1 + result.dropped for result in results) == 300
+    assert [result.seq for result in results] == list(range(1, len(results) + 1))
+    assert results[-1].answer["dropped"] == results[-1].dropped
+    assert {face.track_id for result in results for face in result.faces} == {1}
 
 
 def test_threads_may_share_it(aligner: FaceAligner, astronaut_jpeg: bytes) -> None:

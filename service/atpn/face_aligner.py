@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from atpn.api.answers import View, frame_payload, photo_payload, points_payload
 from atpn.client.errors import ServiceError
+from atpn.client.newest import Newest
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, pixels
 from atpn.client.results import Frame, Result
@@ -21,7 +23,7 @@ from atpn.faces.photographs import BoxKind, Photograph, Quality, Seen, find_face
 from atpn.faces.pipeline import Timings
 from atpn.faces.smoothing import Smoother
 from atpn.faces.stream import FrameResult, Timing, rules_of
-from atpn.faces.tracking import State
+from atpn.faces.tracking import Rules, State
 from atpn.geometry import Box
 from atpn.loading import load_network, open_detector
 from atpn.settings import Settings, load_settings
@@ -110,40 +112,49 @@ class FaceAligner:
         min_confidence: float | None = None,
         smoothing: bool = False,
         fps: float | None = None,
+        realtime: bool = False,
     ) -> Iterator[Frame]:
         """Follow faces through ``frames``; yields their results in order.
 
         Each face keeps its ``track_id``. A frame that cannot be read is a result with ``error``.
+        With ``realtime`` frames are taken as fast as they come (by a thread of its own) and the
+        newest wins; results say how many were ``dropped``.
         """
-        view = View(points, pose, smoothing)
-        timing = Timing(fps)
         rules = rules_of(self.settings, max_faces, min_confidence)
-        state, smoother = State(), Smoother()
-        for index, picture in enumerate(frames):
-            state = replace(state, seq=state.seq + 1)
-            try:
-                work = self._open(picture, pose or signals)
-                steps = follow_frame(state, work.image.width, work.image.height, rules)
-                followed = self._drive(steps, work)
-                at_s = timing.of(state.seq)
-                followed = observed(followed, at_s) if signals else followed
-            except AtpnError as error:
-                told = {"type": "error", "code": error.code, "detail": error.detail}
-                yield Frame(told, _told(error), picture, index)
-                continue
-            state = followed.state
-            word = "detected" if followed.newcomers else "tracked"
-            result = FrameResult(
-                seq=state.seq,
-                state=word if state.tracks else "lost",
-                faces=followed.shown,
-                width=work.image.width,
-                height=work.image.height,
-                timings=work.timings,
-                at_s=at_s,
-                signals=followed.signals,
-            )
-            yield Frame(_frame_answer(result, view, smoother), None, picture, index)
+        follow = _Follow(View(points, pose, smoothing), rules, signals, Timing(fps))
+        last = -1
+        with ExitStack() as stack:
+            numbered = stack.enter_context(Newest(frames)) if realtime else enumerate(frames)
+            for index, picture in numbered:
+                dropped, last = index - last - 1, index
+                try:
+                    answer, error = self._followed(follow, picture, dropped), None
+                except AtpnError as problem:
+                    answer = {"type": "error", "code": problem.code, "detail": problem.detail}
+                    error = _told(problem)
+                yield Frame(answer, error, picture, index, dropped)
+
+    def _followed(self, follow: "_Follow", picture: Picture, dropped: int) -> Payload:
+        """The answer about the next frame of a stream."""
+        follow.state = replace(follow.state, seq=follow.state.seq + 1)
+        work = self._open(picture, follow.view.pose or follow.signals)
+        steps = follow_frame(follow.state, work.image.width, work.image.height, follow.rules)
+        followed = self._drive(steps, work)
+        at_s = follow.timing.of(follow.state.seq)
+        followed = observed(followed, at_s) if follow.signals else followed
+        follow.state = followed.state
+        word = "detected" if followed.newcomers else "tracked"
+        result = FrameResult(
+            seq=followed.state.seq,
+            state=word if followed.state.tracks else "lost",
+            faces=followed.shown,
+            width=work.image.width,
+            height=work.image.height,
+            timings=work.timings,
+            at_s=at_s,
+            signals=followed.signals,
+        )
+        return _frame_answer(result, dropped, follow)
 
     def _looked_at(self, picture: Picture, photo: Photograph, view: View) -> Result:
         try:
@@ -176,6 +187,18 @@ class FaceAligner:
 
 
 @dataclass
+class _Follow:
+    """One stream: what is asked of it, and what it remembers."""
+
+    view: View
+    rules: Rules
+    signals: bool
+    timing: Timing
+    state: State = field(default_factory=State)
+    smoother: Smoother = field(default_factory=Smoother)
+
+
+@dataclass
 class _Work:
     """An image, and what its faces took."""
 
@@ -200,11 +223,12 @@ def _photograph(
     return Photograph(b"", given, boxes_are, max_faces, min_confidence, quality=quality)
 
 
-def _frame_answer(result: FrameResult, view: View, smoother: Smoother) -> Payload:
-    payload = frame_payload(result, 0, view)
+def _frame_answer(result: FrameResult, dropped: int, follow: _Follow) -> Payload:
+    view = follow.view
+    payload = frame_payload(result, dropped, view)
     if view.smoothing:
         seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
-        smoothed = smoother(seen, result.at_s)
+        smoothed = follow.smoother(seen, result.at_s)
         for fields, points in zip(payload["faces"], smoothed, strict=True):
             fields["smoothed"] = points_payload(points, view.points or 98)
     return payload

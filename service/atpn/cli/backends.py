@@ -38,9 +38,7 @@ class Backend:
 
     def track(self, frames: Iterable[Picture], follow: Follow, realtime: bool) -> Iterator[Frame]:
         """The faces of each frame, in order; raises ClientError."""
-        if isinstance(self.faces, Client):
-            return self.faces.track(frames, **asdict(follow), realtime=realtime)
-        return self.faces.track(frames, **asdict(follow))  # frames wait for no network here
+        return self.faces.track(frames, **asdict(follow), realtime=realtime)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """Live sources: a camera of the network or of this machine, which is found again after a break.
 
 FFmpeg does the reading (RTSP, MJPEG and other streams over HTTP, V4L2); here is decided how long
-to wait for it, when to connect again, and that the newest frame wins.
+to wait for it and when to connect again.
 """
 
 import errno
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from atpn.cli.inputs import Unreadable
-from atpn.cli.newest import Newest
 from atpn.cli.video import Footage, Shot, recorded, upright, video_of
 from atpn.client.requests import backoff_s
 from atpn.extras import needs
@@ -55,7 +54,7 @@ class Camera:
 
     @contextmanager
     def open(self) -> Iterator[Footage]:
-        """The newest frame whenever one is asked for; of a recording behind a URL, every frame.
+        """What it sees from now on; of a recording behind a URL, every frame.
 
         Unreadable where nothing can be read at the start, or any more.
         """
@@ -69,10 +68,13 @@ class Camera:
                 return
         except av.FFmpegError as error:
             raise Unreadable(self._why(error)) from error
-        with Newest(lambda ended: self._frames(container, ended)) as newest:
-            yield Footage(_shots(newest), live=True)
+        ended = Event()
+        try:
+            yield Footage(_shots(self._frames(container, ended)), live=True)
+        finally:
+            ended.set()  # frames are often taken by another thread, which may be waiting
 
-    def _frames(self, first: "InputContainer", ended: Event) -> Generator["Seen", None, None]:
+    def _frames(self, first: "InputContainer", ended: Event) -> Iterator["Seen"]:
         """Frames of one connection after the other; Unreadable when none can be had any more.
 
         What has shown nothing yet is not tried again: it may be no camera at all.
@@ -166,8 +168,8 @@ def _decoded(container: "InputContainer", silence_s: float) -> Iterator[Seen]:
                 raise Unreadable(f"nothing but junk came for {silence_s:g} s") from None
 
 
-def _shots(newest: Newest[Seen]) -> Iterator[Shot]:
+def _shots(frames: Iterator[Seen]) -> Iterator[Shot]:
     first_s = None
-    for number, seen in newest:
+    for seen in frames:
         first_s = seen.at_s if first_s is None else first_s
-        yield Shot(upright(seen.frame), round(seen.at_s - first_s, 4), number)
+        yield Shot(upright(seen.frame), round(seen.at_s - first_s, 4))

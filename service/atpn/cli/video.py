@@ -25,11 +25,10 @@ IMAGES_PER_S = 25  # of a folder that is seen as a video
 
 @dataclass(frozen=True)
 class Shot:
-    """One frame, seconds from the start, and its number among all that came, from 0."""
+    """One frame, and seconds from the start."""
 
     image: Picture
     time_s: float
-    number: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Sequence:
     @contextmanager
     def open(self) -> Iterator[Footage]:
         """Its images, as they are."""
-        shots = (Shot(f, i / IMAGES_PER_S, i) for i, f in enumerate(self.files))
+        shots = (Shot(f, i / IMAGES_PER_S) for i, f in enumerate(self.files))
         yield Footage(shots, len(self.files), fps=IMAGES_PER_S)
 
 
@@ -114,7 +113,7 @@ def _decoded(frames: Iterable["VideoFrame"]) -> Iterator[Shot]:
     for index, frame in enumerate(frames):
         seconds = index / IMAGES_PER_S if frame.time is None else frame.time
         first = seconds if first is None else first
-        yield Shot(upright(frame), round(seconds - first, 4), index)
+        yield Shot(upright(frame), round(seconds - first, 4))
 
 
 def _rate(stream: "VideoStream") -> float | None:

@@ -156,39 +156,36 @@ def follow_one(
                 total = min(total, most)
             with report.progress(source.name, total) as bar:
                 for frame in backend.track(shots.images(), follow, footage.live):
-                    put(source.name, *shots.of(frame), sinks, report)
+                    put(source.name, frame, shots.time_s(frame), sinks, report)
                     bar.advance()
     except (ClientError, Unreadable, OSError) as error:
         report.failed(source.name, error)
 
 
 class Shots:
-    """Remembers of each frame when it was taken and its number while it is on its way."""
+    """Remembers when each frame was taken while it is on its way; counts what came of them."""
 
     def __init__(self, shots: Iterable[Shot]) -> None:
         self._shots = shots
-        self._away: dict[int, tuple[int, float]] = {}  # index of the image -> number, seconds
-        self._last = -1  # number of the last answered frame
-        self._answered = 0
+        self._times: dict[int, float] = {}  # index -> seconds
+        self._answered = self._dropped = 0
 
     def __str__(self) -> str:
-        dropped = self._last + 1 - self._answered
-        return f"{count(self._answered, 'frame')}, {dropped} dropped"
+        return f"{count(self._answered, 'frame')}, {self._dropped} dropped"
 
     def images(self) -> Iterator[Picture]:
         """What to track."""
         for index, shot in enumerate(self._shots):
-            self._away[index] = shot.number, shot.time_s
+            self._times[index] = shot.time_s
             yield shot.image
 
-    def of(self, frame: Frame) -> tuple[Frame, float]:
-        """A result with its source's number and all that were dropped before it; its seconds."""
-        number, time_s = self._away[frame.index]
+    def time_s(self, frame: Frame) -> float:
+        """When an answered frame was taken."""
+        self._answered, self._dropped = self._answered + 1, self._dropped + frame.dropped
+        taken = self._times[frame.index]
         for index in range(frame.index - frame.dropped, frame.index + 1):
-            self._away.pop(index, None)
-        dropped, self._last = number - self._last - 1, number
-        self._answered += 1
-        return replace(frame, index=number, dropped=dropped), time_s
+            self._times.pop(index, None)
+        return taken
 
 
 def put(name: str, frame: Frame, time_s: float, sinks: Iterable[Sink], report: Report) -> None:

@@ -1,7 +1,7 @@
-"""What one thread yields and another takes, of which the newest wins."""
+"""What comes faster than it is taken: the newest wins."""
 
-from collections.abc import Callable, Generator, Iterator
-from threading import Condition, Event, Thread
+from collections.abc import Iterable, Iterator
+from threading import Condition, Thread
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -11,19 +11,19 @@ T = TypeVar("T")
 class Newest(Generic[T]):
     """Takes items as they come, by a thread of its own; the newest waits in place of older ones.
 
-    ``items`` is given the event that says that no more are wanted.
+    Iterated, it gives them with their numbers among all that came. It ends with the items or, at
+    the item after it, with the ``with`` block.
     """
 
-    def __init__(self, items: Callable[[Event], Generator[T, None, None]]) -> None:
-        self._ended = Event()
-        self._items = items(self._ended)
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = items
         self._changed = Condition()
         self._waiting: tuple[int, T] | None = None
         self._over = False
         self._failure: BaseException | None = None
 
     def __enter__(self) -> Self:
-        Thread(target=self._feed, name="atpn-camera", daemon=True).start()
+        Thread(target=self._feed, name="atpn-newest", daemon=True).start()
         return self
 
     def __exit__(
@@ -32,14 +32,9 @@ class Newest(Generic[T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """The thread ends at its next item."""
-        self._ended.set()
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
+        self._end()
 
     def __iter__(self) -> Iterator[tuple[int, T]]:
-        """Items with their numbers among all that came."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._over or self._waiting is not None)
@@ -55,13 +50,15 @@ class Newest(Generic[T]):
             for numbered in enumerate(self._items):
                 with self._changed:
                     if self._over:
-                        break
+                        return
                     self._waiting = numbered
                     self._changed.notify_all()
         except BaseException as error:  # raised where items are taken
             self._failure = error
         finally:
-            self._items.close()
-            with self._changed:
-                self._over = True
-                self._changed.notify_all()
+            self._end()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
