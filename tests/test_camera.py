@@ -148,7 +148,7 @@ def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_a_device_is_read_through_ffmpegs_format_of_it() -> None:
     source = Camera("pattern", "testsrc=size=64x48:rate=100:duration=0.2", "lavfi", Patience(1, 0))
-    shapes = []
+    shapes: list[tuple[int, ...]] = []
     with pytest.raises(Unreadable, match="it ended"), source.open() as footage:
         shapes.extend(np.asarray(shot.image).shape for shot in footage.shots)
     assert shapes == [(48, 64, 3)] * 20
