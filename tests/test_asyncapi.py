@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from websockets.asyncio.client import ClientConnection, connect
 
-from atpn.api import track
+from atpn.api import queries
 from tests import clips
 from tests.conftest import FakeServiceFactory
 from tests.server import Server, running
@@ -78,7 +78,7 @@ async def test_the_documented_control_messages_are_those_that_are_taken(
 ) -> None:
     protocol = await document(fake_service)
     documented = protocol["components"]["schemas"]["config"]["properties"]
-    assert documented.keys() == track.Config.model_fields.keys()
+    assert documented.keys() == queries.Config.model_fields.keys()
 
 
 async def test_the_documents_references_all_lead_somewhere(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from atpn.api.align import AlignQuery
 from atpn.api.documentation import ANSWER_EXAMPLE, PROBLEM_EXAMPLE
+from atpn.api.queries import AlignQuery
 from atpn.app import create_app
 from atpn.cli import main
 from atpn.errors import AtpnError, CallersFault, TryLater

@@ -1,11 +1,13 @@
 """Faces in this process: the same as a service answers, by the same names."""
 
 import inspect
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -151,3 +153,56 @@ def test_it_needs_no_web_framework() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": "better"},
+        {"boxes_are": "hat", "boxes": [FACE]},
+        {"points": 7},
+        {"max_faces": 0},
+        {"min_confidence": 2},
+        {"boxes": [(1, 2, 3)]},
+        {"boxes": [(1, 2, math.nan, 4)]},
+        {"boxes": [(30, 30, 10, 10)]},
+        {"boxes": [FACE] * 1000},
+        {"boxes": [(9000, 9000, 9100, 9100)]},
+    ],
+)
+def test_what_the_service_refuses_is_refused_here_with_its_words(
+    options: dict[str, object], aligner: FaceAligner, server: Server, astronaut_jpeg: bytes
+) -> None:
+    told = []
+    with Client(server.url) as client:
+        for faces in (aligner, client):
+            with pytest.raises(ServiceError) as refused:
+                faces.align(astronaut_jpeg, **options)  # type: ignore[arg-type]
+            told.append((refused.value.code, refused.value.detail, refused.value.status))
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("options", [{"fps": -1}, {"points": 7}, {"max_faces": 0}])
+def test_a_stream_that_the_service_refuses_is_refused_here(
+    options: dict[str, Any], aligner: FaceAligner, astronaut_jpeg: bytes
+) -> None:
+    with pytest.raises(ServiceError, match=next(iter(options))):
+        list(aligner.track([astronaut_jpeg], **options))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 0, 3), np.uint8),
+        np.zeros((8,), np.uint8),
+    ],
+)
+def test_an_array_that_is_no_image_is_refused_here_as_by_the_client(
+    picture: Image, aligner: FaceAligner, server: Server
+) -> None:
+    with Client(server.url) as client:
+        for faces in (aligner, client):
+            with pytest.raises(ValueError, match="an image is a"):
+                faces.align(picture)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from atpn.api.answers import View, frame_payload, photo_payload, points_payload
+from atpn.api.queries import AlignQuery, asked, parse_boxes, stream_config
 from atpn.client.errors import ServiceError
 from atpn.client.newest import Newest
 from atpn.client.parts import Payload
@@ -62,7 +63,7 @@ class FaceAligner:
         quality: Quality = "normal",
     ) -> Result:
         """The faces of an image; see `Client.align`."""
-        photo = _photograph(boxes, boxes_are, max_faces, min_confidence, quality)
+        photo = self._asked(points, boxes, boxes_are, max_faces, min_confidence, quality)
         return self._looked_at(image, photo, View(points, pose, signals=signals))
 
     def pose(
@@ -77,7 +78,7 @@ class FaceAligner:
         quality: Quality = "normal",
     ) -> Result:
         """The direction of each head, without landmarks; see `Client.pose`."""
-        photo = _photograph(boxes, boxes_are, max_faces, min_confidence, quality)
+        photo = self._asked(98, boxes, boxes_are, max_faces, min_confidence, quality)
         return self._looked_at(image, photo, View(points=None, pose=True, signals=signals))
 
     def batch(
@@ -92,7 +93,7 @@ class FaceAligner:
         quality: Quality = "normal",
     ) -> list[Result]:
         """One result an image, in their order; a refused one has its ``error``."""
-        photo = _photograph(None, "detector", max_faces, min_confidence, quality)
+        photo = self._asked(points, None, "detector", max_faces, min_confidence, quality)
         results = []
         for image in images:
             try:
@@ -120,6 +121,12 @@ class FaceAligner:
         With ``realtime`` frames are taken as fast as they come (by a thread of its own) and the
         newest wins; results say how many were ``dropped``.
         """
+        wanted = {"points": points, "fps": fps}
+        limits = {"max_faces": max_faces, "min_confidence": min_confidence}
+        try:
+            stream_config({"type": "config"} | wanted | limits)
+        except AtpnError as refused:
+            raise _told(refused) from refused
         rules = rules_of(self.settings, max_faces, min_confidence)
         follow = _Follow(View(points, pose, smoothing), rules, signals, Timing(fps))
         last = -1
@@ -155,6 +162,35 @@ class FaceAligner:
             signals=followed.signals,
         )
         return _frame_answer(result, dropped, follow)
+
+    def _asked(
+        self,
+        points: int,
+        boxes: "Boxes | None",
+        boxes_are: BoxKind,
+        max_faces: int | None,
+        min_confidence: float | None,
+        quality: Quality,
+    ) -> Photograph:
+        """What a photograph is asked for; ServiceError where the service would refuse it."""
+        fields = {"points": str(points), "boxes_are": boxes_are, "quality": quality}
+        limits = {"max_faces": max_faces, "min_confidence": min_confidence}
+        try:
+            query = asked(AlignQuery, fields | limits)
+            given = None
+            if boxes is not None:
+                edges = [[float(edge) for edge in box] for box in boxes]
+                given = parse_boxes(edges, self.settings.max_boxes)
+        except AtpnError as error:
+            raise _told(error) from error
+        return Photograph(
+            b"",
+            given,
+            query.boxes_are,
+            query.max_faces,
+            query.min_confidence,
+            quality=query.quality,
+        )
 
     def _looked_at(self, picture: Picture, photo: Photograph, view: View) -> Result:
         try:
@@ -210,17 +246,6 @@ class _Work:
     def timings(self) -> Timings:
         """As answers tell them; nobody waits here."""
         return Timings(self.image.decode_s, sum(self.image.detect_s), 0.0, self.inference_s)
-
-
-def _photograph(
-    boxes: "Boxes | None",
-    boxes_are: BoxKind,
-    max_faces: int | None,
-    min_confidence: float | None,
-    quality: Quality,
-) -> Photograph:
-    given = None if boxes is None else [Box(*(float(edge) for edge in box)) for box in boxes]
-    return Photograph(b"", given, boxes_are, max_faces, min_confidence, quality=quality)
 
 
 def _frame_answer(result: FrameResult, dropped: int, follow: _Follow) -> Payload:

@@ -1,84 +1,25 @@
 """POST /align, /pose and /align/batch: photographs in, their faces out."""
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field
 
 from atpn.api import problems
 from atpn.api.answers import Payload, View, photo_payload
 from atpn.api.deadlines import timeout_of, unless_gone, wanted_core
 from atpn.api.documentation import BATCH_BODY, BATCH_RESPONSES, PHOTO_BODY, PHOTO_RESPONSES
 from atpn.api.negotiation import JSON, MSGPACK, packed, wished_type
+from atpn.api.queries import AlignQuery, BoxesQuery, PointsQuery
 from atpn.api.uploads import Upload, read_batch, read_upload
 from atpn.core import Core
 from atpn.engine.lanes import Priority
 from atpn.errors import AtpnError
 from atpn.faces.drawing import rendered
-from atpn.faces.photographs import BoxKind, Photograph, Quality, look_at
+from atpn.faces.photographs import Photograph, look_at
 from atpn.traces import note
 
 router = APIRouter(tags=["faces"])
-
-
-def split(value: Any) -> Any:
-    """``a,b`` as a list, alone or repeated."""
-    words = [value] if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        return value
-    return [word for text in words for word in text.split(",")]
-
-
-class FindQuery(BaseModel):
-    """Which faces are wanted, and what is told of each beside what the endpoint is for."""
-
-    max_faces: int | None = Field(None, ge=1, description="most faces, best first")
-    min_confidence: float | None = Field(
-        None, ge=0, le=1, description="leave out faces below; given boxes: keep all"
-    )
-    quality: Quality = Field(
-        "normal",
-        description="best: four looks at each face, two of them mirrored, at four times the cost",
-    )
-    include: Annotated[list[Literal["pose", "signals"]], BeforeValidator(split)] = Field(
-        default=[],
-        description="add the head pose (/pose has it anyway), the signals, or both: repeated, or "
-        "with a comma between",
-    )
-
-
-class BoxesQuery(FindQuery):
-    """Also boxes, for an image that is the raw body."""
-
-    boxes: str | None = Field(
-        None,
-        description="JSON list of [x0, y0, x1, y1], with the image as the raw body; "
-        "skips detection",
-        examples=["[[205, 93, 341, 263]]"],
-    )
-    boxes_are: BoxKind = Field(
-        "detector",
-        description="what given boxes are: a detector's (forehead to chin), the bounding rectangle "
-        "of landmarks, or the very region that the network is to see",
-    )
-
-
-class PointsQuery(FindQuery):
-    """Also what is told of each face."""
-
-    points: Literal["98", "68", "5"] = Field("98", description="landmarks of each face")
-
-    @property
-    def view(self) -> View:
-        """As answers take it."""
-        return View(
-            int(self.points), pose="pose" in self.include, signals="signals" in self.include
-        )
-
-
-class AlignQuery(PointsQuery, BoxesQuery):
-    """The query of /align."""
 
 
 @router.post(

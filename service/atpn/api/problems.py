@@ -68,7 +68,7 @@ def response(
 
 def invalid(request: Request, error: RequestValidationError) -> Response:
     """The answer to a parameter that is wrong."""
-    path, text = first_of(error.errors())
+    (_, *path), text = first_of(error.errors())  # all of ours are in the query
     return response(request, InvalidRequest(f"{'.'.join(path)}: {text}"))
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import msgpack
 import orjson
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atpn.api import problems
 from atpn.api.answers import Payload, View, frame_payload, points_payload
 from atpn.api.auth import check_key, check_origin, client_of
 from atpn.api.mailbox import Mail, Mailbox
+from atpn.api.queries import stream_config
 from atpn.core import Core
-from atpn.errors import AtpnError, InvalidRequest, TooLarge, first_of
+from atpn.errors import AtpnError, InvalidRequest, TooLarge
 from atpn.faces.smoothing import Smoother
 from atpn.faces.stream import FrameResult, Stream, Timing, rules_of
 
@@ -40,20 +40,6 @@ SUBPROTOCOLS: dict[str, Callable[[Payload], str | bytes]] = {
 MAX_TEXT = 4096  # characters of a control message
 RESTART = 1012  # close codes of RFC 6455 and its registry
 GOING_AWAY = 1001
-
-
-class Config(BaseModel):
-    """The ``config`` message: what a client may change while it streams."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: str
-    max_faces: int | None = Field(None, ge=1)
-    min_confidence: float | None = Field(None, ge=0, le=1)
-    points: int | None = None
-    include: list[str] | None = None
-    smoothing: bool | None = None
-    fps: float | None = Field(None, ge=0.1, le=1000)
 
 
 @router.websocket("/track")
@@ -183,17 +169,7 @@ class Connection:
             raise InvalidRequest("type: 'config' or 'reset' is expected")
 
     def _configure(self, fields: Payload) -> None:
-        try:
-            config = Config.model_validate(fields)
-        except ValidationError as error:
-            path, text = first_of(error.errors())
-            raise InvalidRequest(f"{'.'.join(path)}: {text}") from None
-        if config.points not in {None, 98, 68, 5}:
-            raise InvalidRequest("points: 98, 68 or 5 is expected")
-        unknown = set(config.include or []) - {"pose", "signals"}
-        if unknown:
-            named = sorted(unknown)[0]
-            raise InvalidRequest(f"include: {named!r} is unknown; known are 'pose' and 'signals'")
+        config = stream_config(fields)
         most = self._core.settings.track_max_faces
         rules, view = self._stream.rules, self._view
         if config.max_faces is not None:

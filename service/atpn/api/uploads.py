@@ -4,7 +4,6 @@ import asyncio
 import base64
 import binascii
 import json
-import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from atpn.api.deadlines import timeout_of
+from atpn.api.queries import parse_boxes
 from atpn.errors import (
-    InvalidBox,
     InvalidRequest,
     RequestTimeout,
     TooLarge,
@@ -199,25 +198,3 @@ def _json(body: bytes | str, name: str) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{name}: not JSON ({error})") from None
-
-
-def parse_boxes(value: object, max_boxes: int) -> list[Box]:
-    """[[x0, y0, x1, y1], ...] to boxes; the error names the box at fault."""
-    if not isinstance(value, list):
-        raise InvalidBox("boxes: a list of [x0, y0, x1, y1] is expected")
-    if len(value) > max_boxes:
-        raise InvalidBox(f"boxes: {len(value)} are more than the limit of {max_boxes}")
-    return [_parse_box(item, f"boxes[{i}]") for i, item in enumerate(value)]
-
-
-def _parse_box(value: object, name: str) -> Box:
-    if not isinstance(value, list) or len(value) != 4:
-        raise InvalidBox(f"{name}: four numbers x0, y0, x1, y1 are expected")
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in value):
-        raise InvalidBox(f"{name}: x0, y0, x1, y1 must be numbers")
-    if not all(abs(v) < 1e9 and math.isfinite(v) for v in value):
-        raise InvalidBox(f"{name}: x0, y0, x1, y1 must be finite and below 1e9")
-    box = Box(*(float(v) for v in value))
-    if box.width < 1 or box.height < 1:
-        raise InvalidBox(f"{name}: x1 must be at least x0 + 1 and y1 at least y0 + 1")
-    return box

@@ -43,6 +43,7 @@ def media_type(data: bytes) -> str:
 def pixels(picture: Picture) -> Pixels:
     """(H, W, 3) RGB, turned upright by the EXIF tag as the service does."""
     if isinstance(picture, np.ndarray):
+        _check(picture)
         return np.stack([picture] * 3, -1) if picture.ndim == 2 else picture
     from PIL import Image, ImageOps  # noqa: PLC0415 - only arrays and drawing need it
 
@@ -50,12 +51,16 @@ def pixels(picture: Picture) -> Pixels:
         return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
 
 
-def _compressed(image: Pixels, lossless: bool) -> bytes:
+def _check(image: Pixels) -> None:
     shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
     if image.dtype != np.uint8 or not shaped or not image.size:
         raise ValueError(
             f"an image is a (H, W, 3) or (H, W) array of uint8, not {image.shape} of {image.dtype}"
         )
+
+
+def _compressed(image: Pixels, lossless: bool) -> bytes:
+    _check(image)
     from PIL import Image  # noqa: PLC0415
 
     out = io.BytesIO()
