@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atpn.geometry import euler_from_rotation, rotation_from_euler
+from atpn_training.data.directions import directions
 from atpn_training.data.faces import Faces, load_faces, load_meshes
 from atpn_training.data.images import Array
 from atpn_training.data.profiles import MESH
@@ -96,18 +97,18 @@ def slopes(posed: Posed) -> Values:
 
 
 def people(faces: Faces) -> str:
-    """What the mesh sees of Pointing'04's people in moderate poses, against what they were told."""
-    asked, seen = np.degrees(faces.looked), np.degrees(faces.mesh[:, :2])
+    """Where the mesh sees Pointing'04's people look, against what they were told, if moderate."""
+    asked, seen = np.degrees(faces.looked), np.degrees(directions(faces.mesh))
     known = np.isfinite(asked).all(1) & np.isfinite(seen).all(1)
     known &= (np.abs(asked[:, 0]) <= 45) & (np.abs(asked[:, 1]) <= 30)
     lines = []
     for person in np.unique(faces.person[known]):
         own = known & (faces.person == person)
-        yaw, pitch = (seen - asked)[own].mean(0)
+        aside, up = (seen - asked)[own].mean(0)
         slope = np.polyfit(asked[own, 1], seen[own, 1], 1)[0]
         lines.append(
-            f"person {person}: yaw {yaw:+.1f}, pitch {pitch:+.1f} from what was asked, "
-            f"pitch grows by {slope:.2f} of it"
+            f"person {person}: azimuth {aside:+.1f}, elevation {up:+.1f} from what was asked, "
+            f"elevation grows by {slope:.2f} of it"
         )
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from atpn.geometry import roi_from_landmarks
+from atpn_training.data.directions import directions
 from atpn_training.data.faces import Faces, load_faces
 from atpn_training.data.images import Array
 from atpn_training.data.wflw_val import Labelled
@@ -84,7 +85,10 @@ def _pose(network: Model, faces: Faces) -> Rows:
     rows["yaw + yaw of the mirror image, mean"] = apart[:, 0].mean()
     rows["the same, mean of amounts"] = np.abs(apart[:, 0]).mean()
     rows |= _looked("yaw", found[:, 0], faces.looked[:, 0])
-    return rows | _looked("pitch", found[:, 1], faces.looked[:, 1])
+    rows |= _looked("pitch", found[:, 1], faces.looked[:, 1])
+    pointed = directions(found)
+    rows |= _looked("azimuth", pointed[:, 0], faces.looked[:, 0])
+    return rows | _looked("elevation", pointed[:, 1], faces.looked[:, 1])
 
 
 def _looked(name: str, found: Array, wanted: Array) -> Rows:
