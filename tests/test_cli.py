@@ -652,6 +652,11 @@ def test_secrets_of_a_cameras_address_are_not_shown(run: Run, remote: list[str])
     assert code == 1
     assert objects(out)[0]["input"] == network.url
     assert "sesame" not in out + err
+    for wrong in ("ftp://me:sesame@h/v", "http://me:sesame@[::1/v", "rtsp://me:sesame@h:x/?sesame"):
+        code, out, err = run("track", wrong, "--json", *remote)
+        assert code == 1
+        assert len(err.splitlines()) == 1
+        assert "sesame" not in out + err
 
 
 def test_lines_break_where_a_face_was_away() -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from atpn import __version__
 from atpn.cli.backends import Backend
 from atpn.cli.bench import measure
-from atpn.cli.camera import Patience
+from atpn.cli.camera import Patience, shown
 from atpn.cli.inputs import Unreadable, image_files
 from atpn.cli.options import (
     AsCsv,
@@ -271,7 +271,7 @@ def named(find: Callable[[str], list[T]], argument: str, report: Report) -> list
     try:
         return find(argument)
     except Unreadable as error:
-        report.failed(argument, error)
+        report.failed(shown(argument) if "://" in argument else argument, error)
         return []
 
 

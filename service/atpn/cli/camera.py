@@ -5,6 +5,7 @@ to wait for it and when to connect again.
 """
 
 import errno
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from atpn.cli.inputs import Unreadable
 from atpn.cli.video import Footage, Shot, recorded, upright, video_of
@@ -139,9 +139,8 @@ def camera(argument: str, patience: Patience) -> Camera | None:
 
 
 def shown(url: str) -> str:
-    """A URL without what may be secret in it: user, password and query."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    """A URL, even one that is none, without what may be secret in it: user, password and query."""
+    return re.sub(r"(?<=://)[^/?#]*@", "", re.split("[?#]", url, maxsplit=1)[0])
 
 
 @dataclass(frozen=True)
