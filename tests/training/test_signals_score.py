@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from atpn.faces.face import Face
+from atpn.faces.signals import DOWNWARD, OUTWARD
 from atpn.geometry import square
 from atpn_training.data.faces import Faces
 from atpn_training.score.signals import Looked, at_rest, changes, eyes, pupils, turning
@@ -36,11 +37,12 @@ HEADS = [Head(), Head(left_eye=6, right_eye=6)]
 
 def test_open_eyes_stay_as_they_are_in_their_own_planes_alone() -> None:
     people = looked(HEADS, ANGLES)
-    own = eyes(people, corrected=True, tilted=True)
-    plain = eyes(people, corrected=False, tilted=False)
+    own = eyes(people, OUTWARD, DOWNWARD)
+    plain = eyes(people, 0, 0, corrected=False)
     assert changes(own, people.rows.person) == pytest.approx(0, abs=0.1)
     assert changes(plain, people.rows.person) > 5
     assert "in their own planes: 0.0 %" in turning(people)
+    assert f"least in those that face ({OUTWARD}, {DOWNWARD}) outward" in turning(people)
 
 
 def test_ratios_that_differ_by_a_tenth_are_a_tenth_from_their_median() -> None:

@@ -10,6 +10,7 @@ held against the iris of the face mesh.
 import argparse
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from atpn.faces.face import Face
 from atpn.faces.looking import drive
 from atpn.faces.second_look import look_twice
-from atpn.faces.signals import LEFT_EYE, RIGHT_EYE, Ratios, measured
-from atpn.geometry import Box, roi_from_landmark_box
+from atpn.faces.signals import DOWNWARD, LEFT_EYE, OUTWARD, RIGHT_EYE, Ratios, measured
+from atpn.geometry import Box, roi_from_landmark_box, rotation_from_euler
 from atpn_training.artefacts.files import ARTIFACTS
 from atpn_training.data.faces import Faces, load_faces, load_meshes
 from atpn_training.data.images import STORED, Array
@@ -31,6 +32,7 @@ SQUARE = Box(STORED / 4, STORED / 4, 3 * STORED / 4, 3 * STORED / 4)  # of a cro
 SURE = 0.7
 STRAIGHT = 20.0  # degrees of yaw and pitch, of who looks into the camera
 TURNED, LOWEST, HIGHEST = 45.0, -10.0, 40.0  # of the people; who looks down lowers the lids
+PLANES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # outward and down, radians, that are tried
 SHARES = (10, 25, 50, 75, 90)
 IRISES = ((33, 133, 468), (362, 263, 473))  # of the mesh: outer or inner corners, and the iris
 
@@ -71,14 +73,16 @@ def looked_at(model: Model, rows: Faces) -> Looked:
     )
 
 
-def eyes(looked: Looked, corrected: bool, tilted: bool) -> Values:
-    """Ratios (N, 2) of the eyes: as the image shows them, in the face's plane, or in their own."""
+def eyes(looked: Looked, outward: float, downward: float, corrected: bool = True) -> Values:
+    """Ratios (N, 2) of the eyes, as if each lay in a plane of the head that faces so (radians)."""
     ratios = []
     for face in looked.faces:
         turn = face.rotation if corrected else np.eye(3)
-        own = [turn, turn] if tilted else [turn @ LEFT_EYE.T, turn @ RIGHT_EYE.T]
-        left, right = (measured(face.landmarks, rotation) for rotation in own)
-        ratios.append([left.left_eye, right.right_eye])
+        found = []
+        for side, own in ((1, LEFT_EYE), (-1, RIGHT_EYE)):
+            plane = rotation_from_euler(side * outward, -downward, 0)
+            found.append(measured(face.landmarks, turn @ plane @ own.T))
+        ratios.append([found[0].left_eye, found[1].right_eye])
     return np.array(ratios, np.float64)
 
 
@@ -96,20 +100,21 @@ def turning(looked: Looked) -> str:
     keep = looked.sure & (looked.rows.source == "pointing04")
     keep &= (np.abs(yaw) < TURNED) & (pitch > LOWEST) & (pitch < HIGHEST)
     people = looked.where(keep)
-    own = eyes(people, corrected=True, tilted=True)
-    others = {
-        "as the image shows them": eyes(people, corrected=False, tilted=False),
-        "in the plane of the face": eyes(people, corrected=True, tilted=False),
-        "in their own planes": own,
-    }
-    hidden = np.isnan(own)
-    lines = [f"open eyes of {len(own)} pictures of {len(np.unique(people.rows.person))} people"]
-    for name, ratios in others.items():
-        ratios[hidden] = np.nan
-        lines.append(
-            f"  {name}: {changes(ratios, people.rows.person):.1f} % from the person's median"
-        )
-    return "\n".join(lines)
+    person = people.rows.person
+    hidden = np.isnan(eyes(people, OUTWARD, DOWNWARD))
+
+    def changed(outward: float, downward: float, corrected: bool = True) -> float:
+        ratios = eyes(people, outward, downward, corrected)
+        return changes(np.where(hidden, np.nan, ratios), person)
+
+    least = min((changed(*plane), plane) for plane in product(PLANES, PLANES))
+    return (
+        f"open eyes of {len(person)} pictures of {len(np.unique(person))} people, from the "
+        f"person's median:\n  as the image shows them: {changed(0, 0, corrected=False):.1f} %"
+        f"\n  in the plane of the face: {changed(0, 0):.1f} %"
+        f"\n  in their own planes: {changed(OUTWARD, DOWNWARD):.1f} %"
+        f"\n  of all planes least in those that face {least[1]} outward and down: {least[0]:.1f} %"
+    )
 
 
 def at_rest(looked: Looked) -> str:

@@ -24,8 +24,8 @@ Matrix = NDArray[np.float64]
 Points = list[list[float]]  # few: plain numbers are faster than arrays
 
 #: How the plane in which an eye opens lies in the head, in radians: it faces outward, and downward,
-#: for the upper lid stands forward. Of 0 to 0.4 and -0.1 to 0.5 those under which the ratio of a
-#: person's open eyes changes least with the head's yaw and pitch (`atpn_training.score.signals`).
+#: for the upper lid stands forward. Of 0 to 0.5 those under which the ratio of a person's open eyes
+#: changes least with the head's yaw and pitch (`atpn_training.score.signals`).
 OUTWARD, DOWNWARD = 0.2, 0.4
 LEFT_EYE = rotation_from_euler(OUTWARD, -DOWNWARD, 0)
 RIGHT_EYE = rotation_from_euler(-OUTWARD, -DOWNWARD, 0)
