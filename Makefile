@@ -1,6 +1,6 @@
 # make serve | make test | make test-long | make conformance | make test-engine | make fuzz | make lint
-# make measure | make race | make soak | make train | make evaluate | make lock | make pin
-# make sbom | make audit | make rehearse
+# make measure | make race | make overload | make soak | make train | make evaluate | make lock
+# make pin | make sbom | make audit | make rehearse
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
@@ -10,7 +10,7 @@ MODEL ?= models/artifacts/atpn/1
 PEERS := .venv-race
 SUPPLY := .venv-supply
 MODULES := $(if $(shell command -v npm),clients/js/node_modules/.made)
-.PHONY: serve test test-long conformance test-engine test-engine-gpu fuzz lint format measure race soak train export evaluate lock pin sbom audit rehearse clean
+.PHONY: serve test test-long conformance test-engine test-engine-gpu fuzz lint format measure race overload soak train export evaluate lock pin sbom audit rehearse clean
 
 serve: $(VENV)/.cpu
 	$(BIN)/atpn serve
@@ -76,6 +76,10 @@ $(PEERS)/.made: loadtests/peers/requirements.txt
 	$(firstword $(wildcard /usr/bin/python3) python3) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# Half to four times the capacity, drawn; OVERLOAD=--write keeps the result.
+overload: $(VENV)/.cpu,test $(PEERS)/.made
+	$(BIN)/python -m loadtests.overload $(OVERLOAD)
 
 # The service with Redis under a mixed load for so long; fails if it grows. SOAK=--write keeps it.
 HOURS ?= 1

@@ -22,6 +22,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.3,
 }
+COLOURS, MARKS = (INK, "#6a9fc0", MUTED), "os^"
 SLOWEST = "p99 of a round, ms"
 #: Panel title -> its series, with what they are called where there are several.
 PANELS: dict[str, dict[str, str]] = {
@@ -74,6 +75,38 @@ def room(axis: Any, title: str) -> None:
     else:
         axis.set_ylim(low - margin, high + margin)
         axis.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def draw_overload(
+    curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], promise: float, path: Path
+) -> None:
+    """Goodput and p99 over the offered load, both in capacities: a column a kind of load.
+
+    ``curves`` are by load, then by server; each point has factor, of_capacity and p99_ms. The
+    broad line is the best that there can be, the thin one what is promised.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, len(curves), sharex=True, sharey="row", figsize=(7.2, 5))
+        for column, (what, servers) in zip(axes.T, curves.items(), strict=True):
+            goodput, p99 = column
+            goodput.set_title(f"{what}: answered in time ÷ capacity")
+            p99.set_title("p99 of those, ms")
+            goodput.plot([0.5, 1, 4], [0.5, 1, 1], color=BAND, linewidth=4, zorder=0)
+            goodput.axhline(promise, color="#999999", linewidth=0.6)
+            for (who, points), colour, mark in zip(servers.items(), COLOURS, MARKS, strict=True):
+                line = {"color": colour, "marker": mark, "markersize": 3.5, "label": who}
+                answered = [point for point in points if point["in_time_per_s"]]
+                for axis, name, drawn in (
+                    (goodput, "of_capacity", points),
+                    (p99, "p99_ms", answered),
+                ):
+                    xs = [point["factor"] for point in drawn]
+                    axis.plot(xs, [point[name] for point in drawn], **line)
+            p99.set_xlabel("offered ÷ capacity")
+        axes[0][0].set_ylim(0, 1.15)
+        axes[1][0].set_ylim(0, None)
+        axes[0][-1].legend(loc="lower right")
+        saved(figure, path)
 
 
 def saved(figure: Any, path: Path) -> None:
