@@ -37,7 +37,7 @@ class Faces:
     hand68: Array  # (N, 68, 2), NaN where absent
     mesh: Array  # (N, 3) yaw, pitch, roll in radians by the face mesh, NaN where absent
     euler: Array  # (N, 3) target yaw, pitch, roll: the mesh's, calibrated
-    looked: Array  # (N, 2) where Pointing'04's people were told to look: yaw, pitch; else NaN
+    looked: Array  # (N, 2) azimuth, elevation that Pointing'04's people were told; else NaN
     spread: Array  # (N,) disagreement of the teacher's passes / rectangle side
     face_px: Array  # (N,) side of the landmark rectangle in the original photograph
     weight: Array  # (N,) sampling weight

@@ -106,7 +106,9 @@ def calibrated(mesh: Array, looked: Array) -> Array:
     """Target yaw, pitch, roll (N, 3) from the mesh's and where known where people looked.
 
     ``looked`` (N, 2) is Pointing'04's pan and tilt in radians, NaN elsewhere: mixed half and
-    half with the mesh, and more so near profile, where the mesh stops at about 60 degrees.
+    half with the mesh, and more so near profile, where the mesh stops at about 60 degrees. They are
+    taken for yaw and pitch, which each is only where the other is 0 (`data.directions`): that
+    costs elevation near profile. The other way was tried, too (models/history.md).
     """
     euler = mesh.copy()
     beyond = np.maximum(np.abs(mesh[:, 0]) - np.radians(YAW_KNEE), 0)

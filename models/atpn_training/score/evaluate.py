@@ -129,7 +129,7 @@ def pointing(model: Model, root: Path) -> Angles:
     """Yaw and pitch of Pointing'04's validation persons against pan and tilt.
 
     The folder's pan is negative towards the image's right and its tilt positive upwards: those
-    are the signs of yaw and of pitch, so yaw = pan and pitch = tilt.
+    are the signs of yaw and of pitch. The angles themselves are others: `data.directions`.
     """
     faces = load_faces(root, "val")
     faces = faces.where(faces.source == "pointing04")
