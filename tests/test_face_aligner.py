@@ -74,6 +74,22 @@ def test_streams_are_answered_as_by_the_service(aligner: FaceAligner, server: Se
     assert [frame.faces[0].signals.blinks.count for frame in here] == [0] * 8
 
 
+def test_signals_are_corrected_by_the_head_pose_also_where_that_is_not_asked_for(
+    aligner: FaceAligner, server: Server
+) -> None:
+    """Without one the network may leave the pose out; signals cannot do without."""
+    frames = list(clips.panning(6))
+    with Client(server.url) as client:
+        for faces in (aligner, client):
+            told = [
+                [frame.faces[0].signals for frame in faces.track(frames, signals=True, pose=pose)]
+                for pose in (False, True)
+            ]
+            assert told[0] == told[1]
+            plain, posed = (faces.align(frames[3], signals=True, pose=p) for p in (False, True))
+            assert plain.faces[0].signals == posed.faces[0].signals
+
+
 def test_pixels_are_taken_as_they_are(aligner: FaceAligner, astronaut: Image) -> None:
     (face,) = aligner.align(astronaut).faces
     (same,) = aligner.align(png(astronaut)).faces
