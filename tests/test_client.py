@@ -110,6 +110,38 @@ def test_grey_pixels_are_an_image_too_and_png_changes_nothing(
     assert np.abs(by_png - connect(server.url).align(PHOTO).faces[0].landmarks).max() < 1.5
 
 
+@pytest.mark.parametrize("nothing", [5, 1.5, None, [0, 1]])
+def test_what_is_no_image_is_refused_before_it_is_sent(client: Client, nothing: Any) -> None:
+    with pytest.raises(TypeError, match="a path, bytes or an array, not"):
+        client.align(nothing)
+
+
+@pytest.mark.parametrize(
+    "single",
+    ["talk.mp4", Path("talk.mp4"), b"\xff\xd8", np.zeros((4, 4, 3), np.uint8)],
+    ids=["str", "Path", "bytes", "array"],
+)
+async def test_a_single_image_or_a_video_file_is_no_list_of_images(single: Any) -> None:
+    expected = "a list of images is expected, not .*; for a video file see"
+    nobody = "http://127.0.0.1:9"
+    with Client(nobody) as client:
+        for realtime in (False, True):
+            with pytest.raises(TypeError, match=expected):
+                next(client.track(single, realtime=realtime))
+        with pytest.raises(TypeError, match=expected):
+            client.batch(single)
+    async with AsyncClient(nobody) as client:
+        with pytest.raises(TypeError, match=expected):
+            await anext(client.track(single))
+        with pytest.raises(TypeError, match=expected):
+            await client.batch(single)
+
+
+def test_a_stack_of_pixels_is_a_list_of_images(client: Client, astronaut: Image) -> None:
+    stack = np.stack([astronaut, astronaut])
+    assert [len(result.faces) for result in client.batch(stack)] == [1, 1]  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "array",
     [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)],

@@ -192,10 +192,10 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_handshake_that_is_refused_for_good_is_an_error_with_its_status(status: int) -> None:
+def test_a_handshake_that_is_refused_for_good_is_a_bad_answer_with_its_status(status: int) -> None:
     with pytest.raises(ServiceError) as refused:
         StreamProtocol(Follow()).lost(Loss("no", status=status))
-    assert refused.value.status == status
+    assert (refused.value.code, refused.value.status) == ("bad_answer", status)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503])

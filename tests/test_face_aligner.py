@@ -222,3 +222,15 @@ def test_an_array_that_is_no_image_is_refused_here_as_by_the_client(
         for faces in (aligner, client):
             with pytest.raises(ValueError, match="an image is a"):
                 faces.align(picture)
+
+
+@pytest.mark.parametrize("single", ["talk.mp4", Path("talk.mp4"), b"\xff\xd8"])
+def test_a_single_image_or_a_video_file_is_no_list_of_images(
+    aligner: FaceAligner, single: Any
+) -> None:
+    with pytest.raises(TypeError, match="a list of images is expected"):
+        next(aligner.track(single))
+    with pytest.raises(TypeError, match="a list of images is expected"):
+        aligner.batch(single)
+    with pytest.raises(TypeError, match="an image is a path, bytes or an array"):
+        aligner.align(5)  # type: ignore[arg-type]

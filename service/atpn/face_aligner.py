@@ -13,7 +13,7 @@ from atpn.api.queries import AlignQuery, asked, parse_boxes, stream_config
 from atpn.client.errors import ServiceError
 from atpn.client.newest import Newest
 from atpn.client.parts import Payload
-from atpn.client.pictures import Picture, encoded, pixels
+from atpn.client.pictures import Picture, encoded, pixels, several
 from atpn.client.results import Frame, Result
 from atpn.errors import AtpnError
 from atpn.faces.encoded_image import EncodedImage, PixelImage
@@ -95,7 +95,7 @@ class FaceAligner:
         """One result an image, in their order; a refused one has its ``error``."""
         photo = self._asked(points, None, "detector", max_faces, min_confidence, quality)
         results = []
-        for image in images:
+        for image in several(images):
             try:
                 results.append(self._looked_at(image, photo, View(points, pose, signals=signals)))
             except ServiceError as error:
@@ -121,6 +121,7 @@ class FaceAligner:
         With ``realtime`` frames are taken as fast as they come (by a thread of its own) and the
         newest wins; results say how many were ``dropped``.
         """
+        several(frames)
         wanted = {"points": points, "fps": fps}
         limits = {"max_faces": max_faces, "min_confidence": min_confidence}
         try:

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from atpn.client.connection import ENDS, loss_of, options
 from atpn.client.errors import ClientError
 from atpn.client.parts import Payload
-from atpn.client.pictures import Picture, encoded
+from atpn.client.pictures import Picture, encoded, several
 from atpn.client.protocol import Follow, StreamProtocol
 from atpn.client.requests import (
     Boxes,
@@ -109,6 +109,7 @@ class AsyncClient:
         quality: str = "normal",
     ) -> list[Result]:
         """See `Client.batch`."""
+        images = list(several(images))
         if not images:
             return []
         query = Wanted(points, pose, max_faces, min_confidence, None, signals, quality).query
@@ -133,6 +134,7 @@ class AsyncClient:
         realtime: bool = False,
     ) -> AsyncIterator[Frame]:
         """See `Client.track`; frames of a plain iterable are taken in a thread."""
+        several(frames)
         stream = StreamProtocol(
             Follow(points, pose, max_faces, min_confidence, smoothing, signals, fps),
             realtime=realtime,

@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Pixels: TypeAlias = NDArray[np.uint8]
 #: A path, encoded bytes (JPEG, PNG, WebP, BMP), or RGB pixels: (H, W, 3), or (H, W) for grey.
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Pixels
+
+T = TypeVar("T")
 
 JPEG_QUALITY = 95
 
@@ -25,13 +27,30 @@ _MAGIC = [
 def encoded(picture: Picture, lossless: bool = False) -> bytes:
     """The bytes to send: files and bytes as they are, pixels as JPEG or, ``lossless``, PNG.
 
-    Raises OSError for a file that cannot be read, ValueError for an array that is no image.
+    Raises OSError for a file that cannot be read, ValueError for an array that is no image,
+    TypeError for what is none of these.
     """
     if isinstance(picture, (str, os.PathLike)):
         return Path(picture).read_bytes()
     if isinstance(picture, np.ndarray):
         return _compressed(picture, lossless)
-    return bytes(picture)
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return bytes(picture)
+    raise TypeError(f"an image is a path, bytes or an array, not {type(picture).__name__}")
+
+
+def several(pictures: T) -> T:
+    """The pictures as they are; TypeError for a single one, whose parts would be taken for images.
+
+    A path, and what is in a file, are single however they are meant.
+    """
+    one = (str, os.PathLike, bytes, bytearray, memoryview)
+    if isinstance(pictures, one) or (isinstance(pictures, np.ndarray) and _shaped(pictures)):
+        raise TypeError(
+            f"a list of images is expected, not {type(pictures).__name__}; "
+            "for a video file see docs/tutorial.md: its frames are read with OpenCV"
+        )
+    return pictures
 
 
 def media_type(data: bytes) -> str:
@@ -51,9 +70,12 @@ def pixels(picture: Picture) -> Pixels:
         return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
 
 
+def _shaped(array: NDArray[Any]) -> bool:
+    return array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+
+
 def _check(image: Pixels) -> None:
-    shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
-    if image.dtype != np.uint8 or not shaped or not image.size:
+    if image.dtype != np.uint8 or not _shaped(image) or not image.size:
         raise ValueError(
             f"an image is a (H, W, 3) or (H, W) array of uint8, not {image.shape} of {image.dtype}"
         )

@@ -211,7 +211,7 @@ class StreamProtocol:
     def _final(self, loss: Loss) -> ClientError | None:
         """The error to end with, if another try is of no use."""
         if loss.status is not None and loss.status < 500 and loss.status != 429:
-            return ServiceError(loss.detail, code=f"http_{loss.status}", status=loss.status)
+            return ServiceError(f"{loss.detail}: is this the right address?", status=loss.status)
         if loss.unreachable and self.token is None:
             return ConnectionFailed(loss.detail)
         if self._failures >= self._patience:

@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from atpn.client.connection import ENDS, loss_of, options
 from atpn.client.errors import ClientError
 from atpn.client.parts import Payload
-from atpn.client.pictures import Picture, encoded
+from atpn.client.pictures import Picture, encoded, several
 from atpn.client.protocol import Follow, StreamProtocol
 from atpn.client.requests import (
     Boxes,
@@ -37,7 +37,8 @@ class Client:
     """Calls a running service; may be shared by threads, `track` streams by one each.
 
     ``with Client("https://faces.example", key="...") as client:`` closes its connections at the
-    end. All methods raise ClientError.
+    end. What is refused or fails on the way raises ClientError; before anything is sent a path that
+    cannot be read raises OSError, what is no image ValueError or TypeError.
 
     ``timeout_s`` bounds each wait for the service. A call is tried again up to ``retries`` times
     where it was refused with 503 or 429, the connection broke or a proxy's did (502). ``lossless``
@@ -129,6 +130,7 @@ class Client:
 
         Up to 32 images and 40 MiB go into one request.
         """
+        images = list(several(images))
         if not images:
             return []
         query = Wanted(points, pose, max_faces, min_confidence, None, signals, quality).query
@@ -162,6 +164,7 @@ class Client:
         ``signals`` also counts blinks, and learns the person. Their times are those at which
         frames come; ``fps`` says that these are a recording's, so many a second.
         """
+        several(frames)
         stream = StreamProtocol(
             Follow(points, pose, max_faces, min_confidence, smoothing, signals, fps),
             realtime=realtime,
