@@ -252,7 +252,7 @@ export class Client {
     frames: Iterable<I> | AsyncIterable<I>,
     options?: StreamOptions,
   ): AsyncGenerator<Tracked<I>, void, void>;
-  /** A live stream, of which the newest frame wins. */
+  /** A live stream, of which the newest frame wins. TypeError where there is no WebSocket. */
   stream<F = EncodedImage>(handlers: StreamHandlers<F>, options?: StreamOptions): Stream<F>;
 }
 

@@ -1,6 +1,7 @@
 // A client of one service: photographs by HTTP, streams by WebSocket.
 
 import { AtpnError } from "./errors.js";
+import { anImage, several } from "./images.js";
 import { Stream, included } from "./stream.js";
 
 const SUBPROTOCOL = "atpn.v1.json";
@@ -23,13 +24,13 @@ export class Client {
   // The faces of an encoded image: a Blob, or bytes.
   async align(image, { points, pose, signals, ...options } = {}) {
     const include = included({ pose, signals }).join(",") || undefined;
-    return this.#post("align", image, { points, include, ...limits(options) }, options);
+    return this.#post("align", anImage(image), { points, include, ...limits(options) }, options);
   }
 
   // The directions of the heads alone.
   async pose(image, { signals, ...options } = {}) {
     const include = signals ? "signals" : undefined;
-    return this.#post("pose", image, { include, ...limits(options) }, options);
+    return this.#post("pose", anImage(image), { include, ...limits(options) }, options);
   }
 
   // The faces of several images, in their order: {image, answer, error}. Long lists become several
@@ -38,7 +39,7 @@ export class Client {
     const include = included({ pose, signals }).join(",") || undefined;
     const query = { points, include, ...limits(options) };
     const results = [];
-    for (const group of groups([...images])) {
+    for (const group of groups([...several(images)].map(anImage))) {
       const form = new FormData();
       group.forEach((image, i) => form.append("image", image instanceof Blob ? image : new Blob([image]), `${i}`));
       const complete = (told) => told?.results?.length === group.length;
@@ -51,6 +52,7 @@ export class Client {
   // Every one of the frames, answered in order: {answer, frame, error}. The next is asked for when
   // the one before was answered; what a broken connection swallowed is sent again.
   async *track(frames, { patience = 5, ...options } = {}) {
+    several(frames);
     let asked = null; // {frame, resolve, reject}
     let failure = null;
     const stream = this.stream({
@@ -109,20 +111,21 @@ export class Client {
     if (this.#key) headers.Authorization = `Bearer ${this.#key}`;
     const timeout = AbortSignal.timeout(this.#timeoutMs);
     const ends = signal ? AbortSignal.any([timeout, signal]) : timeout;
-    return answerOf(url, { method: "POST", body, headers, signal: ends }, isAnswer);
+    return answerOf(url, { method: "POST", body, headers, signal: ends }, isAnswer, signal);
   }
 }
 
-async function answerOf(url, request, isAnswer) {
+// `signal` is the caller's own, one of those that end the request.
+async function answerOf(url, request, isAnswer, signal) {
   let response;
   let body;
   try {
     response = await fetch(url, request);
     body = await response.text();
   } catch (cause) {
-    const late = cause.name === "TimeoutError";
-    if (request.signal.aborted && !late) throw cause; // the caller's own signal
-    const code = late ? "timed_out" : "connection_failed";
+    const { aborted, reason } = request.signal; // the reason is that of the signal that came first
+    if (signal?.aborted && reason === signal.reason) throw reason;
+    const code = aborted ? "timed_out" : "connection_failed";
     throw new AtpnError(code, cause.cause?.message ?? cause.message, { cause });
   }
   const told = parsed(body);

@@ -1,6 +1,7 @@
 // One stream over /track that outlives its connections: it comes back with its token and backs off.
 
 import { AtpnError } from "./errors.js";
+import { anImage } from "./images.js";
 
 const PLACES = 2; // one frame in flight and one waiting, as the service keeps them
 const SPREAD_MS = 50; // within which the streams of a replica that died come to the others
@@ -61,6 +62,7 @@ export class Stream {
   // `frame` is whatever should come back with the answer.
   push(image, frame = image) {
     if (this.#ended) return;
+    anImage(image);
     if (this.#waiting) this.dropped += 1;
     this.#waiting = { image, frame };
     if (this.#asleep) {

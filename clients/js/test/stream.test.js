@@ -294,3 +294,20 @@ test("A runtime without WebSocket is told what to do", () => {
 test("An address must be one of HTTP", () => {
   assert.throws(() => new Client("ws://faces.example"), /http/);
 });
+
+test("One image is no list of images, and what is none is not sent", async () => {
+  const client = new Client("http://127.0.0.1:9", { WebSocket: FakeSocket });
+  const one = { name: "TypeError", message: /^a list of images is expected, not .*; for a video file see/ };
+  for (const single of [frame(3), frame(3).buffer, new Blob([frame(3)]), "talk.mp4", 5, null]) {
+    await assert.rejects(client.batch(single), one);
+    await assert.rejects(client.track(single).next(), one);
+  }
+  const none = { name: "TypeError", message: /^an image is a Blob, an ArrayBuffer or a Uint8Array, not/ };
+  for (const nothing of ["a.jpg", 5, null, undefined]) {
+    await assert.rejects(client.align(nothing), none);
+    await assert.rejects(client.pose(nothing), none);
+    await assert.rejects(client.batch([nothing]), none);
+    await assert.rejects(client.track([nothing]).next(), none);
+  }
+  assert.equal(FakeSocket.opened.every(({ sent }) => sent.length === 0), true);
+});

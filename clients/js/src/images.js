@@ -1,0 +1,24 @@
+// What the client takes for an image, and for several.
+
+export function isImage(given) {
+  return given instanceof Blob || typeof given?.byteLength === "number";
+}
+
+// The image as it is; a path or a number would be sent as such.
+export function anImage(given) {
+  if (isImage(given)) return given;
+  throw new TypeError(`an image is a Blob, an ArrayBuffer or a Uint8Array, not ${kindOf(given)}`);
+}
+
+// The images as they are; one alone, whose bytes would be taken for images, is refused.
+export function several(given) {
+  const listed = given?.[Symbol.iterator] ?? given?.[Symbol.asyncIterator];
+  if (listed && typeof given !== "string" && !isImage(given)) return given;
+  throw new TypeError(
+    `a list of images is expected, not ${kindOf(given)}; for a video file see VideoFeed in the README`,
+  );
+}
+
+function kindOf(given) {
+  return given?.constructor?.name ?? String(given);
+}
