@@ -291,9 +291,30 @@ def test_shells_can_complete_the_command() -> None:
 def test_the_models_are_listed(run: Run) -> None:
     code, out, _ = run("models", "--json")
     assert code == 0
-    assert {line["name"] for line in objects(out)} >= {"atpn", "yunet"}
+    uses = {line["name"]: line["use"] for line in objects(out)}
+    assert uses.items() >= {"atpn": "face model", "yunet": "detector"}.items()
     assert all(Path(line["path"]).is_file() for line in objects(out))
-    assert "yunet" in run("models")[1]
+    assert re.search(r"yunet.*detector", run("models")[1])
+
+
+def test_a_folder_of_models_that_is_not_there_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATPN_MODEL_DIR", "/nowhere")
+    assert run("models") == (2, "", "atpn: ATPN_MODEL_DIR: there is no folder /nowhere\n")
+
+
+@pytest.mark.parametrize("name", ["yunet", "nonsense"])
+def test_a_model_that_finds_no_landmarks_is_refused_by_its_name(
+    run: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATPN_MODEL", name)
+    code, out, err = run("align", PHOTO)
+    assert (code, out) == (2, "")
+    assert err.startswith("atpn: ")
+    assert f"model '{name}'" in err
+    assert ("landmarks, pose, confidence" in err) is (name == "yunet")
+    assert err.count("\n") == 1
 
 
 # videos

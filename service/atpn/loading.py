@@ -13,12 +13,14 @@ from atpn.errors import ConfigurationError, EngineUnavailable
 from atpn.faces.detection import Detector
 from atpn.settings import Settings
 
+DETECTOR = "yunet"  # the model that finds faces in images; the others look at one face each
+
 
 def open_detector(settings: Settings) -> Detector:
     """The face detector; the shipped one where the model folder has none."""
     folder = settings.model_dir or shipped_models()
     return Detector(
-        find_model(folder if (folder / "yunet").is_dir() else shipped_models(), "yunet"),
+        find_model(folder if (folder / DETECTOR).is_dir() else shipped_models(), DETECTOR),
         threshold=settings.detector_threshold,
         max_side=settings.detector_max_side,
     )

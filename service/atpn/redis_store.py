@@ -28,10 +28,13 @@ def connect(url: str, timeout_s: float) -> tuple[redis_client.Redis, list[redis_
     timeouts: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
     scheme, _, rest = url.partition("://")
     if scheme in {"redis", "rediss", "unix"}:
-        return redis_client.Redis.from_url(url, **timeouts), []
+        try:
+            return redis_client.Redis.from_url(url, **timeouts), []
+        except ValueError:  # its message may repeat a piece of the password
+            raise ConfigurationError(f"ATPN_REDIS_URL: {scheme}://HOST:PORT is expected") from None
     if scheme not in {"redis+sentinel", "redis+cluster"}:
         raise ConfigurationError(
-            "redis_url: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// "
+            "ATPN_REDIS_URL: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// "
             "is expected"
         )
     credentials, _, places = rest.rpartition("@")
@@ -43,14 +46,14 @@ def connect(url: str, timeout_s: float) -> tuple[redis_client.Redis, list[redis_
         ]
         database = int(path[1]) if len(path) > 1 and path[1] else 0
     except ValueError:
-        raise ConfigurationError("redis_url: HOST:PORT,HOST:PORT is expected") from None
+        raise ConfigurationError("ATPN_REDIS_URL: HOST:PORT,HOST:PORT is expected") from None
     if scheme == "redis+cluster":
         start = [ClusterNode(host, port) for host, port in nodes]
         # It has the commands that are used here, but no class in common with the other.
         cluster = RedisCluster(startup_nodes=start, password=password, **timeouts)
         return cast(redis_client.Redis, cluster), []
     if not path or not path[0]:
-        raise ConfigurationError("redis_url: the name of the master is missing: .../NAME")
+        raise ConfigurationError("ATPN_REDIS_URL: the name of the master is missing: .../NAME")
     # The next Sentinel is the second try: redis-py would ask a dead one for seconds first.
     once = timeouts | {"retry": Retry(NoBackoff(), 0)}
     sentinel = Sentinel(nodes, sentinel_kwargs=once)  # type: ignore[no-untyped-call]

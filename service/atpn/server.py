@@ -8,15 +8,17 @@ import signal
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from atpn.app import create_app
 from atpn.connections import Config
 from atpn.core import Core
+from atpn.errors import ConfigurationError
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn")
@@ -69,12 +71,21 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
         super().__init__(config)
+        config.lifespan = "off"  # uvicorn's logs a traceback of what we tell in a line
         self._drain_s = drain_s
         self._drain: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Load the models, listen, and say where."""
-        await super().startup(sockets)
+        """Load the models, listen, and say where; ConfigurationError where that cannot be."""
+        app: FastAPI = self.config.app  # type: ignore[assignment]
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            try:
+                await super().startup(sockets)
+            except OSError as error:
+                raise unusable(self.config.host, self.config.port, error) from error
+            self._open = stack.pop_all()
         if self.started:
             loop = asyncio.get_running_loop()
             if threading.current_thread() is threading.main_thread():  # a process of its own
@@ -84,6 +95,11 @@ class DrainingServer(uvicorn.Server):
                 core: Core = self.config.app.state.core  # type: ignore[union-attr]
                 loop.add_signal_handler(signal.SIGHUP, core.reloader.request)
             log.info("serving on http://%s:%d, /docs explains", self.config.host, self.config.port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no more, end what is open, and close what was loaded."""
+        async with self._open:
+            await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains; a second one, or an interrupt from the keyboard, stops."""
@@ -102,6 +118,27 @@ class DrainingServer(uvicorn.Server):
             async with asyncio.timeout(self._drain_s):
                 await core.no_streams.wait()
         self.should_exit = True  # and not as if killed: the process ends with 0
+
+
+def bound(settings: Settings) -> socket.socket:
+    """A socket that has the port; ConfigurationError where it cannot be had.
+
+    It does not listen yet: until the models are loaded, connections are refused.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise unusable(settings.host, settings.port, error) from error
+    return sock
+
+
+def unusable(host: str, port: int, error: OSError) -> ConfigurationError:
+    """Why it cannot be listened there, with the names of the settings."""
+    return ConfigurationError(f"ATPN_HOST={host} ATPN_PORT={port}: {error.strerror or error}")
 
 
 def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -124,8 +161,10 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def serve(settings: Settings, listener: socket.socket | None = None) -> None:
-    """Run the service in this process until it is told to stop."""
+    """Run the service in this process until it is told to stop; ConfigurationError where it cannot
+    start.
+    """
     set_up_logging(settings)
     config = uvicorn_config(create_app(settings), settings)
-    sockets = None if listener is None else [listener]
-    DrainingServer(config, settings.drain_s).run(sockets)
+    with listener or bound(settings) as sock:
+        DrainingServer(config, settings.drain_s).run([sock])

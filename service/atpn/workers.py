@@ -5,35 +5,23 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from multiprocessing.context import SpawnProcess
+from multiprocessing.queues import SimpleQueue
 from types import FrameType
 
 from prometheus_client.multiprocess import mark_process_dead
 
 from atpn import server
 from atpn.errors import ConfigurationError
-from atpn.server import set_up_logging
+from atpn.server import bound, set_up_logging
 from atpn.settings import Settings
 
 log = logging.getLogger("atpn.workers")
 
 CHECK_S = 0.5  # between looks at the workers
-
-
-def listen(settings: Settings) -> socket.socket:
-    """The socket that the workers share; ConfigurationError where the port is taken."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(f"{settings.host}:{settings.port}: {error.strerror}") from error
-    listener.listen(2048)
-    return listener
 
 
 class Workers:
@@ -46,12 +34,16 @@ class Workers:
         self._settings = settings
         self._listener = listener
         self._spawn = multiprocessing.get_context("spawn")
+        self._refusals: SimpleQueue[str] = self._spawn.SimpleQueue()
         self._running: list[SpawnProcess] = []
         self._stopping = threading.Event()
         self._died = 0
 
     def run(self) -> int:
-        """Serve until told to stop; 0, or 1 where workers could not even start."""
+        """Serve until told to stop; 0, or 1 where workers kept dying.
+
+        ConfigurationError where a worker cannot start as configured: no other could.
+        """
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
@@ -64,10 +56,14 @@ class Workers:
             if process.is_alive():
                 process.kill()
                 process.join()
+        if not self._refusals.empty():
+            raise ConfigurationError(self._refusals.get())
         return 1 if self._died > 2 * self._settings.workers else 0
 
     def _start(self) -> SpawnProcess:
-        process = self._spawn.Process(target=work, args=(self._settings, self._listener))
+        process = self._spawn.Process(
+            target=work, args=(self._settings, self._listener, self._refusals)
+        )
         process.start()
         return process
 
@@ -75,6 +71,9 @@ class Workers:
         for i, process in enumerate(self._running):
             if process.is_alive() or self._stopping.is_set():
                 continue
+            if not self._refusals.empty():
+                self._stop()
+                return
             log.error("worker %d ended with %s; starting another", process.pid, process.exitcode)
             if process.pid is not None:
                 mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
@@ -91,6 +90,11 @@ class Workers:
                 os.kill(process.pid, signal.SIGHUP)
 
     def _on_signal(self, sign: int, _: FrameType | None) -> None:
+        if not self._stopping.is_set():
+            log.info("signal %d: draining %d workers", sign, len(self._running))
+        self._stop()
+
+    def _stop(self) -> None:
         again = self._stopping.is_set()
         self._stopping.set()
         for process in self._running:
@@ -99,12 +103,13 @@ class Workers:
                     process.kill()
                 else:
                     process.terminate()
-        if not again:
-            log.info("signal %d: draining %d workers", sign, len(self._running))
 
 
-def work(settings: Settings, listener: socket.socket) -> None:
-    """Serve in a worker process; drain when the parent is gone, for nobody else would say so."""
+def work(settings: Settings, listener: socket.socket, refusals: "SimpleQueue[str]") -> None:
+    """Serve in a worker process; drain when the parent is gone, for nobody else would say so.
+
+    Why it cannot start as configured is put into ``refusals``.
+    """
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("a worker is started by a parent process")
@@ -115,11 +120,18 @@ def work(settings: Settings, listener: socket.socket) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
-    server.serve(settings, listener)
+    try:
+        server.serve(settings, listener)
+    except ConfigurationError as error:
+        refusals.put(str(error))
+        sys.exit(2)
 
 
 def serve(settings: Settings) -> int:
-    """Run the service in as many processes as the settings say; the exit code."""
+    """Run the service in as many processes as the settings say; the exit code.
+
+    ConfigurationError where it cannot start as configured.
+    """
     if settings.workers == 1:
         server.serve(settings)
         return 0
@@ -128,7 +140,7 @@ def serve(settings: Settings) -> int:
         log.warning("without ATPN_REDIS_URL a stream that reconnects to another worker starts anew")
     with (
         tempfile.TemporaryDirectory(prefix="atpn-metrics-") as folder,
-        listen(settings) as listener,
+        bound(settings) as listener,
     ):
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         log.info("%d workers on http://%s:%d", settings.workers, *listener.getsockname()[:2])

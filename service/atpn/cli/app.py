@@ -213,19 +213,24 @@ def track(
 
 @app.command()
 def models(as_json: AsJson = False) -> None:
-    """List the models that can be served."""
+    """List the models: which can be served as ATPN_MODEL, and the detector."""
     with needs("cpu"):
         import onnxruntime  # noqa: F401, PLC0415
 
         from atpn.engine.inference import find_model, shipped_models  # noqa: PLC0415
+        from atpn.loading import DETECTOR  # noqa: PLC0415
         from atpn.settings import load_settings  # noqa: PLC0415
 
     folder = load_settings().model_dir or shipped_models()
-    table = Table("model", "version", "file")
+    if not folder.is_dir():
+        raise ConfigurationError(f"ATPN_MODEL_DIR: there is no folder {folder}")
+    table = Table("model", "version", "use", "file")
     for root in sorted(p for p in folder.iterdir() if p.is_dir()):
         for version in sorted((p.name for p in root.iterdir() if p.name.isdigit()), key=int):
             model = find_model(folder, root.name, version)
-            row = {"name": model.name, "version": model.version, "path": str(model.path)}
+            use = "detector" if model.name == DETECTOR else "face model"
+            row = {"name": model.name, "version": model.version, "use": use}
+            row["path"] = str(model.path)
             if as_json:
                 print(json.dumps(row))  # noqa: T201
             table.add_row(*row.values())

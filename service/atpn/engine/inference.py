@@ -25,6 +25,7 @@ Array = NDArray[np.float32]
 
 ort.disable_telemetry_events()  # a service tells nobody what it does
 
+OUTPUTS = ("landmarks", "pose", "confidence")  # of a face model
 CPU = "CPUExecutionProvider"
 PROVIDERS = {
     "cpu": CPU,
@@ -191,7 +192,8 @@ class FaceNetwork(Network):
     """The ATPN network: crops in, predictions out. Thread-safe, as ONNX Runtime's ``run`` is.
 
     On a GPU every new batch shape costs a search for kernels, so batches of up to
-    ``pad_up_to`` crops are padded to a power of two; 0 pads none.
+    ``pad_up_to`` crops are padded to a power of two; 0 pads none. ConfigurationError for a model
+    without the outputs of a face model.
     """
 
     def __init__(
@@ -199,6 +201,10 @@ class FaceNetwork(Network):
     ) -> None:
         self.model = model
         self._session = open_session(model.path, device, threads)
+        missing = set(OUTPUTS) - {output.name for output in self._session.get_outputs()}
+        if missing:
+            names = ", ".join(name for name in OUTPUTS if name in missing)
+            raise ConfigurationError(f"model {model.name!r} is no face model: it lacks {names}")
         on_cpu = self.provider == CPU
         self._pad_up_to = 0 if on_cpu else pad_up_to
         self._without_pose = None  # a GPU has the pose for nothing
@@ -219,9 +225,7 @@ class FaceNetwork(Network):
         extra = bucket_of(count, self._pad_up_to) - count if self._pad_up_to else 0
         if extra > 0:
             crops = np.concatenate([crops, np.zeros((extra, *crops.shape[1:]), np.uint8)])
-        landmarks, poses, confidence = self._session.run(
-            ["landmarks", "pose", "confidence"], {"image": crops}
-        )
+        landmarks, poses, confidence = self._session.run(OUTPUTS, {"image": crops})
         return Predictions(landmarks[:count], poses[:count], confidence[:count])
 
     @override
