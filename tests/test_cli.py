@@ -211,6 +211,12 @@ def test_an_image_may_come_from_standard_input(remote: list[str]) -> None:
         (["track", "http://h/a", PHOTO, "--json"], "http://h/a does not end"),
         (["track", PHOTO, "--results", "x.txt"], ".csv or .jsonl"),
         (["track", PHOTO, "--results", "/none/x.csv"], "--results"),
+        (["track", PHOTO, "--out", "/none/x.mp4"], "--out: "),
+        (["track", PHOTO, "--out", "/none/x.foo"], "--out: "),
+        (["track", PHOTO, "--plot", "/none/x.png"], "--plot: "),
+        (["track", PHOTO, "--plot", "x.foo"], ".png, .pdf or .svg, not x.foo"),
+        (["align", PHOTO, "--draw", "/proc/none"], "--draw: "),
+        (["pose", PHOTO, "--draw", "/proc"], "--draw: "),
         (["track", PHOTO, "--mqtt", "http://h/t"], "mqtt://HOST:PORT/TOPIC"),
         (["track", PHOTO, "--mqtt", "mqtt://h/a/#"], "without + and #"),
         (["track", PHOTO, "--mqtt", "mqtt://me:pw@h/t"], "MQTT_USERNAME"),
@@ -230,6 +236,17 @@ def test_wrong_usage_is_exit_code_2_and_says_what_is_wrong(
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert said in " ".join(err.replace("│", " ").split())
+
+
+def test_what_was_written_before_stays_where_another_output_cannot_be_written(
+    run: Run, tmp_path: Path
+) -> None:
+    kept, new = tmp_path / "kept.mp4", tmp_path / "new.png"
+    kept.write_bytes(b"kept")
+    code, _, _ = run("track", PHOTO, "--out", kept, "--plot", new, "--results", "/none/x.csv")
+    assert code == 2
+    assert kept.read_bytes() == b"kept"
+    assert not new.exists()
 
 
 def test_help_and_version_are_no_errors(run: Run) -> None:
@@ -279,7 +296,7 @@ def test_where_a_part_is_not_installed_it_is_said_how_to_install_it(
     code = "import sys; sys.modules.update(dict.fromkeys(%r))" % missing  # noqa: UP031
     ended, out, err = finished(process(*arguments, code=code))
     assert (ended, out) == (2, "")
-    assert f'pip install "atpn[{extra}]"' in err
+    assert f"pip install '.[{extra}]'" in err
 
 
 def test_shells_can_complete_the_command() -> None:

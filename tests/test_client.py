@@ -734,7 +734,7 @@ from atpn.client import Result
 Result({"faces": []}, picture=b"x").draw()
 """
     done = python(code)
-    assert 'pip install "atpn[video]"' in done.stderr
+    assert "pip install '.[video]'" in done.stderr
 
 
 def test_a_name_that_the_package_has_not_is_an_attribute_error() -> None:

@@ -40,5 +40,5 @@ def test_without_the_extra_the_start_says_what_to_install(
     settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(traces, "INSTALLED", False)
-    with pytest.raises(ConfigurationError, match=r"atpn\[traces\]"):
+    with pytest.raises(ConfigurationError, match=r"pip install '\.\[traces\]'"):
         create_app(settings(traces=True))

@@ -8,8 +8,13 @@ class MissingExtra(ImportError):
     """A package is not installed that only some uses need; the message says what to install."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed; run: pip install "atpn[{extra}]"')
+        super().__init__(f"{package} is not installed; {how_to_install(extra)}")
         self.extra = extra
+
+
+def how_to_install(extra: str) -> str:
+    """What to run to have it."""
+    return f"run in the project's folder: pip install '.[{extra}]'"
 
 
 @contextmanager

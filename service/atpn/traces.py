@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from atpn.errors import ConfigurationError
+from atpn.extras import how_to_install
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -34,7 +35,7 @@ def install(app: FastAPI, processor: SpanProcessor | None = None) -> None:
     ConfigurationError where the extra is not installed.
     """
     if not INSTALLED:
-        raise ConfigurationError('ATPN_TRACES: run pip install "atpn[traces]" first')
+        raise ConfigurationError(f"ATPN_TRACES: {how_to_install('traces')}")
     provider = TracerProvider(resource=Resource.create({"service.name": "atpn"}))
     provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
     app.add_middleware(

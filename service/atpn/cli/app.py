@@ -40,13 +40,13 @@ from atpn.cli.options import (
     check_points,
     check_sources,
     chosen,
+    diagram,
+    drawings,
     quality_of,
     recording,
     results_file,
 )
 from atpn.cli.output import Sink, screen
-from atpn.cli.plot import Plot
-from atpn.cli.recording import Drawings
 from atpn.cli.report import Report, Stopped, until_terminated
 from atpn.cli.sources import sources
 from atpn.cli.work import Smoothed, WithoutLandmarks, follow_all, look_at_all
@@ -200,7 +200,7 @@ def track(
     sinks = [chosen(as_json, as_csv, wanted, frames=True, landmarks=True)]
     opening = backend_of(url, key, timeout)
     if found:
-        sinks += [Plot(plot)] if plot else []
+        sinks += [diagram(plot)] if plot else []
         sinks += [recording(out)] if out else []
         sinks += [results_file(results, wanted)] if results else []
         sinks += [broker(mqtt, report, timeout)] if mqtt else []
@@ -291,6 +291,6 @@ def look(
     report = Report()
     files = [file for one in images for file in named(image_files, one, report)]
     if files:
-        sinks = [sink, Drawings(draw)] if draw else [sink]
+        sinks = [sink, drawings(draw)] if draw else [sink]
         look_at_all(opening, files, wanted, sinks, report)
     raise typer.Exit(report.exit_code)

@@ -12,7 +12,8 @@ from atpn.cli.backends import Backend, local, remote
 from atpn.cli.camera import Camera
 from atpn.cli.mqtt import Mqtt, topic
 from atpn.cli.output import Csv, JsonLines, Sink, ToFile
-from atpn.cli.recording import Recording
+from atpn.cli.plot import Plot
+from atpn.cli.recording import Drawings, Recording
 from atpn.cli.report import Report
 from atpn.cli.sources import Source
 from atpn.cli.tables import FaceTable, TrackTable
@@ -127,6 +128,22 @@ def recording(path: Path) -> Recording:
         return Recording(path)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(f"--out: {error}") from error
+
+
+def diagram(path: Path) -> Plot:
+    """The diagram of poses; usage error for a path or format that cannot be written."""
+    try:
+        return Plot(path)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(f"--plot: {error}") from error
+
+
+def drawings(folder: Path) -> Drawings:
+    """The annotated images; usage error for a folder that cannot be written into."""
+    try:
+        return Drawings(folder)
+    except OSError as error:
+        raise typer.BadParameter(f"--draw: {error}") from error
 
 
 def backend_of(

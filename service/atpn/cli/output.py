@@ -140,6 +140,15 @@ class Csv(Sink):
         return numbers
 
 
+def check_writable(path: Path) -> None:
+    """Raises OSError where a file cannot be written; leaves what is there as it is."""
+    new = not path.exists()
+    with path.open("ab"):
+        pass
+    if new:
+        path.unlink()
+
+
 def screen() -> Console:
     """Standard output; wide where it is no terminal that could wrap."""
     console = Console(highlight=False)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from atpn.cli.output import ANGLES, Entry, Sink
+from atpn.cli.output import ANGLES, Entry, Sink, check_writable
 from atpn.extras import needs
 
 COLOURS = ("#d1495b", "#00798c", "#edae49")  # of yaw, pitch and roll
@@ -18,9 +18,15 @@ class Plot(Sink):
     """Yaw, pitch and roll of each face, and all confidences, over seconds; a PNG, PDF or SVG."""
 
     def __init__(self, path: Path) -> None:
+        """Raises ValueError for an ending that is none of a picture, OSError for a path that cannot
+        be written.
+        """
         with needs("video"):
             import matplotlib.figure  # noqa: PLC0415
         self._figure: Any = matplotlib.figure.Figure  # without pyplot: needs no screen
+        if path.suffix[1:].lower() not in self._figure().canvas.get_supported_filetypes():
+            raise ValueError(f"a name that ends in .png, .pdf or .svg, not {path}")
+        check_writable(path)
         self._path = path
         self._name = ""
         self._rows: dict[int, list[tuple[float, ...]]] = {}

@@ -1,6 +1,7 @@
 """Annotated pictures and videos."""
 
 import itertools
+import tempfile
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from atpn.cli.inputs import ImageFile
-from atpn.cli.output import Entry, Sink
+from atpn.cli.output import Entry, Sink, check_writable
 from atpn.extras import needs
 
 TICKS = 90_000  # a second of a written video
@@ -20,7 +21,10 @@ class Drawings(Sink):
     """Annotated images, each as a JPEG of its input's name."""
 
     def __init__(self, folder: Path) -> None:
+        """Makes the folder; raises OSError where it cannot be written into."""
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
         self._folder = folder
         self._used: set[str] = set()
 
@@ -44,8 +48,10 @@ class Recording(Sink):
     """An annotated video: H.264 where PyAV has it, at the times of the frames it is made of."""
 
     def __init__(self, path: Path) -> None:
+        """Raises OSError or ValueError where such a file cannot be written."""
         with needs("video"):
             import av  # noqa: PLC0415
+        check_writable(path)  # FFmpeg opens it with the first frame only
         try:
             self._container = av.open(str(path), "w")
         except (av.FFmpegError, ValueError) as error:
