@@ -58,9 +58,11 @@ def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
         docs_url=None,  # its page takes Swagger UI from another host; ours is in page.py
         redoc_url=None,
     )
-    for module in (page, align, track, oip, ops):
-        app.include_router(module.router)
-    app.add_middleware(Gate, short_ways=short_ways(align.router))
+    routers = [module.router for module in (page, align, track, oip, ops)]
+    for router in routers:
+        app.include_router(router)
+    routes = [route for router in routers for route in router.routes]
+    app.add_middleware(Gate, short_ways=short_ways(align.router), routes=routes)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -24,8 +24,20 @@ from atpn.settings import Settings
 log = logging.getLogger("atpn")
 
 
-#: What a line may carry besides its message.
-LOG_FIELDS = ("request_id", "session_id", "route", "status", "ms")
+#: What a line may carry besides its message: no image, key or token.
+LOG_FIELDS = ("code", "request_id", "session_id", "route", "status", "ms")
+
+
+class TextLines(logging.Formatter):
+    """A line for people, with the error's code and the ids of request and session at its end."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging calls it
+        """Without the exception, which follows."""
+        fields = [f"{name}={vars(record)[name]}" for name in LOG_FIELDS[:3] if name in vars(record)]
+        return " ".join([super().formatMessage(record), *fields])
 
 
 class JsonLines(logging.Formatter):
@@ -48,10 +60,7 @@ class JsonLines(logging.Formatter):
 def set_up_logging(settings: Settings) -> None:
     """Lines on standard error, for people or for machines."""
     handler = logging.StreamHandler()
-    if settings.log_format == "json":
-        handler.setFormatter(JsonLines())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     # uvicorn's lines about connections contain the query, and so resume tokens.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -3,10 +3,11 @@
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atpn.api import page, problems
@@ -30,9 +31,13 @@ class Gate:
     WebSockets pass: a stream counts its own frames and checks its own key.
     """
 
-    def __init__(self, app: ASGIApp, short_ways: Mapping[str, ShortWay]) -> None:
+    def __init__(
+        self, app: ASGIApp, short_ways: Mapping[str, ShortWay], routes: Sequence[BaseRoute]
+    ) -> None:
+        """``routes`` are those of ``app``: a refusal is counted by the one it was for."""
         self._app = app
         self._short_ways = short_ways
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -55,7 +60,7 @@ class Gate:
         try:
             await self._answer(request, send_numbered)
         except Exception:
-            log.exception("request %s failed", request_id)
+            log.exception("request failed", extra={"request_id": request_id})
             if not status:
                 error = AtpnError("the request could not be processed")
                 await problems.response(request, error)(scope, receive, send_numbered)
@@ -81,10 +86,18 @@ class Gate:
     def _let_in(self, request: Request, posted: bool) -> None:
         """Unauthorized, RateLimited."""
         core: Core = request.app.state.core
-        key = check_key(core.settings.api_key_hashes, request.headers)
-        request.state.client = client_of(request, key)
-        if posted:
-            core.limiter.take(request.state.client)
+        try:
+            key = check_key(core.settings.api_key_hashes, request.headers)
+            request.state.client = client_of(request, key)
+            if posted:
+                core.limiter.take(request.state.client)
+        except AtpnError:
+            request.scope["route"] = self._route_of(request.scope)
+            raise
+
+    def _route_of(self, scope: Scope) -> BaseRoute | None:
+        """The route that the router would have found; None: no such path."""
+        return next((r for r in self._routes if r.matches(scope)[0] is not Match.NONE), None)
 
 
 def request_id_of(request: Request) -> str:
@@ -109,4 +122,6 @@ def count(request: Request, status: int, seconds: float) -> None:
         "status": status,
         "ms": round(1000 * seconds, 1),
     }
+    if code := getattr(request.state, "code", None):
+        fields["code"] = code
     log.log(level, "%s %s %d", request.method, route, status, extra=fields)

@@ -53,6 +53,7 @@ def response(
 ) -> Response:
     """The answer to an HTTP request, counted."""
     body = counted(request.app.state.core.metrics, error)
+    request.state.code = error.code  # for the log
     body["request_id"] = getattr(request.state, "request_id", None)
     if request.scope["path"].startswith("/v2"):
         body["error"] = error.detail  # where clients of the Open Inference Protocol look
