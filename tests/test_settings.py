@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from typing import Literal, get_args, get_origin
 
 import onnxruntime as ort
 import pytest
@@ -89,13 +91,38 @@ def test_an_invalid_value_is_refused_with_the_name_of_its_variable(
     assert repr(value) in str(refusal.value)
 
 
-@pytest.mark.parametrize("value", ["abc", '{"a": 1}', '"abc"', "[1, 2]", '["abc", null]'])
+LISTS = [PREFIX + n.upper() for n, f in Settings.model_fields.items() if f.default == []]
+
+
+@pytest.mark.parametrize("value", ["abc", "", '{"a": 1}', '"abc"'])
+@pytest.mark.parametrize("name", LISTS)
 def test_a_list_that_is_none_is_refused_with_the_name_of_its_setting(
-    value: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ATPN_API_KEY_HASHES", value)
-    with pytest.raises(ConfigurationError, match=r"(?i)api_key_hashes"):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as refusal:
         load_settings()
+    assert str(refusal.value) == f'{name}: a JSON list is expected, such as ["…"]'
+
+
+@pytest.mark.parametrize("value", ["[1, 2]", "[null]"])
+@pytest.mark.parametrize("name", LISTS)
+def test_an_item_of_a_list_that_is_wrong_is_told_by_its_place(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=rf"^{name}\[0\]: "):
+        load_settings()
+
+
+def test_a_key_that_is_given_in_place_of_its_digest_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for value in ("hunter2", '[["hunter2"]]'):
+        monkeypatch.setenv("ATPN_API_KEY_HASHES", value)
+        with pytest.raises(ConfigurationError) as refusal:
+            load_settings()
+        assert "hunter2" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("value", ['["hunter2"]', "hunter2", '"hunter2"'])
@@ -115,8 +142,12 @@ def test_settings_do_not_change_while_the_service_runs() -> None:
         load_settings().port = 1
 
 
-def test_every_setting_says_what_it_is() -> None:
-    assert all(field.description for field in Settings.model_fields.values())
+def test_every_setting_says_what_it_is_and_which_words_it_takes() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        if get_origin(field.annotation) is Literal:
+            words = re.findall(r"\w+", field.description)
+            assert set(get_args(field.annotation)) <= set(words), name
 
 
 MISSING = [name for name, at in PROVIDERS.items() if at not in ort.get_available_providers()]

@@ -1,9 +1,10 @@
 """Every setting of the service, read from environment variables with the prefix ``ATPN_``."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_origin
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,7 +13,7 @@ from atpn.errors import ConfigurationError, first_of
 
 PREFIX = "ATPN_"
 MIB = 1024 * 1024
-SECRETS = {"token_keys", "redis_url"}  # settings whose values no message repeats
+SECRETS = {"token_keys", "redis_url", "api_key_hashes"}  # settings whose values no message repeats
 
 
 class Settings(BaseSettings):
@@ -23,10 +24,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least severe log line that is written"
+        default="info",
+        description="least severe log line that is written: debug, info, warning or error",
     )
     log_format: Literal["console", "json"] = Field(
-        default="console", description="form of a log line"
+        default="console",
+        description="form of a log line: console (for people) or json (an object a line)",
     )
 
     traces: bool = Field(
@@ -36,7 +39,8 @@ class Settings(BaseSettings):
 
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto",
-        description="where the network runs; an explicit device that is missing stops the start",
+        description="where the network runs: auto (a GPU where there is one), cpu, cuda or tensorrt; "
+        "an explicit device that is missing stops the start",
     )
     threads: int = Field(
         default=0,
@@ -219,12 +223,27 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError(
             f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
+    _check_lists(names)
     try:
         return Settings()
     except ValidationError as error:
         path, text = first_of(error.errors())
-        name = PREFIX + "_".join(path).upper()
+        name = PREFIX + path[0].upper() + "".join(f"[{part}]" for part in path[1:])
         got = "" if path[0] in SECRETS else f", got {error.errors()[0]['input']!r}"
         raise ConfigurationError(f"{name}: {text}{got}") from None
-    except ValueError as error:  # pydantic-settings: a list that is not JSON
-        raise ConfigurationError(str(error)) from error
+
+
+def _check_lists(environment: Mapping[str, str]) -> None:
+    """ConfigurationError for a list that is none; its value may be a secret and is not repeated."""
+    given = {name.upper(): value for name, value in environment.items()}
+    for field, info in Settings.model_fields.items():
+        name = PREFIX + field.upper()
+        if get_origin(info.annotation) is list and name in given and not _is_list(given[name]):
+            raise ConfigurationError(f'{name}: a JSON list is expected, such as ["…"]')
+
+
+def _is_list(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
