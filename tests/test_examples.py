@@ -1,6 +1,7 @@
 """What the documentation shows can be run: its curl, its Python, its tutorial."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -138,6 +139,21 @@ def test_the_tutorials_ten_lines_count_blinks(server: Server, tmp_path: Path) ->
     assert len([line for line in program.splitlines() if line.strip()]) <= 10
     video = clips.video(tmp_path / "face.mp4", clips.panning(12))
     assert ran(program, server, video).split("\n")[1:] == ["blinks: 0 "] * 12
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_tutorials_programs_say_in_one_line_that_there_is_no_such_video(number: int) -> None:
+    program = python_block("docs/tutorial.md", number, of=2)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "nope.mp4"],
+        env=os.environ | {"OPENCV_LOG_LEVEL": "SILENT"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch("no (such )?camera or video.*\n", done.stderr)
 
 
 def test_the_tutorials_meter_runs_on_a_video(server: Server, tmp_path: Path) -> None:
