@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -231,6 +232,44 @@ async def test_the_curl_command_that_the_page_shows_gives_the_answer_that_it_sho
     assert json.loads(output)["faces"] == answer["faces"]
 
 
+async def test_the_python_that_the_page_shows_for_a_video_times_it_by_its_own_rate(
+    browser: Browser, server: Server, tmp_path: Path
+) -> None:
+    clips.video(tmp_path / "a talk.mp4", clips.panning(6))
+    async with visit(browser, server) as page:
+        program = await page.evaluate("""async () => {
+            const { snippets } = await import("./web/snippets.js");
+            return snippets({ mode: "video", name: "a talk.mp4", type: "video/mp4" }).python;
+        }""")
+    assert "fps=video.get(cv2.CAP_PROP_FPS)" in program
+    ran = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program), cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    output, _ = await ran.communicate()
+    assert output.decode().splitlines() == ["detected [(1, 0)]", *["tracked [(1, 0)]"] * 5]
+
+
+async def test_gauges_and_figures_tell_the_same_answer_while_a_stream_runs(
+    browser: Browser, server: Server
+) -> None:
+    async with visit(browser, server) as page:
+        await page.get_by_role("button", name="Use the webcam").click()
+        await state(page, "state", "tracked")
+        seen = await page.evaluate("""async () => {
+            const seen = [];
+            while (seen.length < 120) {
+                await new Promise(requestAnimationFrame);
+                for (const name of ["mouth", "smile", "brows"]) {
+                    const width = parseFloat(document.getElementById(`${name}-mark`).style.width);
+                    seen.push([width, parseFloat(document.getElementById(name).textContent)]);
+                }
+            }
+            return seen;
+        }""")
+    assert len({width for width, _ in seen}) > 3  # the film's face moves
+    assert [(width, told) for width, told in seen if abs(width - told) > 0.51] == []
+
+
 async def test_tabs_can_be_walked_with_the_arrow_keys(browser: Browser, server: Server) -> None:
     async with visit(browser, server) as page:
         await page.get_by_role("button", name="Try the example photo").press("Enter")
@@ -239,7 +278,7 @@ async def test_tabs_can_be_walked_with_the_arrow_keys(browser: Browser, server: 
         await page.keyboard.press("ArrowRight")
         await expect(page.get_by_role("tab", name="Python")).to_be_focused()
         await expect(page.locator("#snippet")).to_contain_text("from atpn import Client")
-        await expect(page.locator("#snippet")).to_contain_text('"example.jpg"')
+        await expect(page.locator("#snippet")).to_contain_text('"your-photo.jpg"')
         await page.keyboard.press("ArrowRight")
         await expect(page.locator("#snippet")).to_contain_text(f"{server.url}/align?include=pose")
         await page.keyboard.press("ArrowRight")

@@ -17,7 +17,8 @@ function open(file) {
 async function openExample() {
   const answer = await fetch("web/example.jpg").catch(() => null);
   if (!answer?.ok) return tell(...explained({ code: "connection_failed" }));
-  return open(new File([await answer.blob()], "example.jpg", { type: "image/jpeg" }));
+  // The snippets name the file: a reader has no copy of the example.
+  return open(new File([await answer.blob()], "your-photo.jpg", { type: "image/jpeg" }));
 }
 
 const actions = {

@@ -1,4 +1,4 @@
-// The panel: gauges that move with every answer, and figures as text, which are read, not watched.
+// The panel: gauges and figures, which tell the same answer.
 
 import { $ } from "./dom.js";
 import { keyOf } from "./source.js";
@@ -8,6 +8,12 @@ const FULL_DEGREES = 60; // a gauge's end
 const NOTHING = "–";
 const EYES = ["first", "second"]; // from the left of what is shown
 const SIGNALS = { mouth: "mouth_open", smile: "smile", brows: "brow_raise" };
+
+// Both at once: a gauge that ran ahead of the figure beside it would contradict it.
+export function writeMeasures(source) {
+  drawGauges(source?.chosen, source?.mirrored);
+  writeFigures(source);
+}
 
 export function drawGauges(face, mirrored) {
   for (const angle of ANGLES) {
@@ -37,7 +43,7 @@ function eyesOf(signals, mirrored) {
   return mirrored ? eyes.reverse() : eyes;
 }
 
-export function writeFigures(source) {
+function writeFigures(source) {
   const face = source?.chosen;
   for (const angle of ANGLES) $(angle).textContent = told(face?.pose?.[angle], degrees);
   $("confidence").textContent = told(face?.confidence, (share) => `${(100 * share).toFixed(1)} %`);

@@ -5,13 +5,13 @@ import { $, stage, video } from "./dom.js";
 import { STRAIGHT, drawHead } from "./head.js";
 import { Health } from "./health.js";
 import { KeyDialog } from "./key.js";
-import { drawGauges, writeChips, writeFigures } from "./measures.js";
+import { writeChips, writeMeasures } from "./measures.js";
 import { busy, pill, tell } from "./messages.js";
 import { Portrait } from "./portrait.js";
 import { SnippetTabs } from "./snippet_tabs.js";
 import { readable } from "./snippets.js";
 
-const TEXT_MS = 250; // figures are read, not watched
+const MEASURES_MS = 125; // figures are read, not watched; a blink is hardly shorter
 const RATIOS = { narrowest: 0.8, widest: 1.9 };
 const KINDS = { photo: "Photo", video: "Video", webcam: "Webcam picture" };
 
@@ -87,20 +87,19 @@ export class Page {
     const view = drawPicture($("view"), picture, size, mirrored);
     if (view) drawFaces(view, faces, chosen);
     drawHead($("head"), chosen?.pose?.rotation ?? STRAIGHT, { mirrored, axes: Boolean(chosen), faint: !chosen });
-    drawGauges(chosen, mirrored);
   }
 
   writeSoon() {
     this._writing ??= setTimeout(() => {
       this._writing = null;
       this.write();
-    }, TEXT_MS);
+    }, MEASURES_MS);
   }
 
-  // Everything that is text, a few times a second.
+  // Everything that is text, and the gauges, a few times a second.
   write() {
     const { source } = this;
-    writeFigures(source);
+    writeMeasures(source);
     writeChips(source, (key) => this.choose(key));
     $("view").setAttribute("aria-label", described(source));
     const selection = document.getSelection();
@@ -120,6 +119,7 @@ export class Page {
   mirror(mirrored) {
     if (this.source) this.source.mirrored = mirrored;
     this.show();
+    this.write();
   }
 }
 

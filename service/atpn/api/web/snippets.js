@@ -42,23 +42,22 @@ console.log(faces[0]?.pose, faces[0]?.signals, faces[0]?.landmarks);`,
 
 function ofStream({ mode, name }) {
   const [imports, made] = client();
-  const reader = mode === "webcam" ? "cv2.VideoCapture(0)" : `cv2.VideoCapture(${quoted(name)})`;
-  const pace = mode === "webcam" ? ", realtime=True" : "";
+  const from = mode === "webcam" ? "0" : quoted(name);
+  const pace = mode === "webcam" ? "realtime=True" : "fps=video.get(cv2.CAP_PROP_FPS)";
   const options = hasKey() ? ", { key }" : "";
   return {
     curl: `# a stream is a WebSocket (see the other tabs); one frame of it:\n${curl("frame.jpg", "image/jpeg")}`,
     python: `import cv2
 ${imports}
-
-def frames(video):
-    while True:
-        found, frame = video.read()
-        if not found:
-            return
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+video = cv2.VideoCapture(${from})
 
 
-for frame in ${made}.track(frames(${reader}), signals=True${pace}):  # resumes by itself
+def frames():
+    while (taken := video.read())[0]:
+        yield cv2.cvtColor(taken[1], cv2.COLOR_BGR2RGB)
+
+
+for frame in ${made}.track(frames(), signals=True, ${pace}):  # resumes by itself
     print(frame.state, [(face.track_id, face.signals.blinks.count) for face in frame.faces])`,
     javascript: `import { Client, VideoFeed, drawAnswer } from "atpn"; // clients/js
 
