@@ -211,8 +211,8 @@ async def test_work_whose_deadline_passed_in_the_queue_is_dropped() -> None:
     async with running(engine) as batcher:
         busy = asyncio.create_task(batcher.submit([0]))
         await started(engine, 1)
-        with pytest.raises(DeadlineExceeded):
-            await batcher.submit([1], timeout_s=0.05)
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.0501 s$"):  # rounded
+            await batcher.submit([1], timeout_s=0.0501234)
         engine.gate.set()
         await busy
         assert await values(batcher, [2]) == [4]

@@ -222,6 +222,8 @@ async def test_an_image_that_comes_as_a_plain_field_is_refused(fake: FakeService
 async def test_what_is_not_base64_is_refused(text: str, fake: FakeService) -> None:
     answer = await fake.client.post("/align", json={"image": text})
     assert_problem(answer, 422, "invalid_request", "image: not base64")
+    hint = "data: URI; send what follows its comma"
+    assert (hint in answer.json()["detail"]) is text.startswith("data:")
 
 
 async def test_base64_of_nothing_is_an_empty_image(fake: FakeService) -> None:
@@ -356,7 +358,7 @@ async def test_another_content_type_is_refused_by_name(
 ) -> None:
     headers = {"content-type": kind}
     answer = await fake.client.post("/align", content=small_png, headers=headers)
-    assert_problem(answer, 415, "unsupported_media_type", kind or "missing")
+    assert_problem(answer, 415, "unsupported_media_type", kind or "missing", "octet-stream")
 
 
 async def test_a_body_of_a_declared_size_above_the_limit_is_refused_unread(

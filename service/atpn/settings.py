@@ -39,8 +39,8 @@ class Settings(BaseSettings):
 
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto",
-        description="where the network runs: auto (a GPU where there is one), cpu, cuda or tensorrt; "
-        "an explicit device that is missing stops the start",
+        description="where the network runs: auto (a GPU where there is one), cpu, cuda or "
+        "tensorrt; an explicit device that is missing stops the start",
     )
     threads: int = Field(
         default=0,

@@ -56,7 +56,7 @@ async def read_upload(
         return _from_json(await read_body(request, max_bytes), max_boxes)
     raise UnsupportedMediaType(
         f"content type {kind or 'is missing'}; send {', '.join(sorted(FORMATS.values()))}, "
-        "multipart/form-data or application/json"
+        "application/octet-stream, multipart/form-data or application/json"
     )
 
 
@@ -185,6 +185,8 @@ def _from_json(body: bytes, max_boxes: int) -> Upload:
     unknown = sorted(set(fields) - {"image", "boxes"})
     if unknown:
         raise InvalidRequest(f"body: unknown field {unknown[0]!r}; known are 'image' and 'boxes'")
+    if fields["image"].startswith("data:"):
+        raise InvalidRequest("image: not base64 but a data: URI; send what follows its comma")
     try:
         data = base64.b64decode(fields["image"], validate=True)
     except (binascii.Error, ValueError) as error:

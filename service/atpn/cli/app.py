@@ -37,6 +37,7 @@ from atpn.cli.options import (
     WithSignals,
     backend_of,
     broker,
+    check_none,
     check_points,
     check_sources,
     chosen,
@@ -108,14 +109,16 @@ def every_command(
     """Face landmarks, head pose and face tracking."""
 
 
-@app.command()
-def serve() -> None:
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(context: typer.Context) -> None:
     """Run the service (settings: environment variables, prefix ATPN_)."""
     with needs("cpu"):
         import onnxruntime  # noqa: F401, PLC0415 - first, for it tells cpu from video
 
         from atpn.settings import load_settings  # noqa: PLC0415
         from atpn.workers import serve as run  # noqa: PLC0415
+
+    check_none(context.args)
 
     raise typer.Exit(run(load_settings()))
 

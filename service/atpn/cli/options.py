@@ -75,6 +75,14 @@ def quality_of(best: bool) -> str:
     return "best" if best else "normal"
 
 
+def check_none(given: Sequence[str]) -> None:
+    """Usage error for what is given to a command that reads environment variables only."""
+    if given:
+        option = given[0].partition("=")[0]
+        name = option.lstrip("-").replace("-", "_").upper() if option.startswith("--") else "…"
+        raise typer.BadParameter(f"{option}: settings are environment variables: set ATPN_{name}")
+
+
 def check_points(points: int) -> None:
     """Usage error for a number of landmarks that is not offered."""
     if points not in {98, 68, 5}:

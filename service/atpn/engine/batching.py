@@ -170,7 +170,7 @@ class Batcher(Generic[T, R]):
             if not self._fits(weight, room, priority, timeout_s):
                 raise Overloaded(
                     f"{self._queue.weight} items wait: {weight} more would exceed {room}, or be "
-                    f"too late for {timeout_s:g} s",
+                    f"too late for {timeout_s:.3g} s",
                     retry_after_s=max(0.1, self._wait_s(priority)),
                 )
 
@@ -286,4 +286,4 @@ def _settle(entry: Entry[T, Done[R]], outcome: Done[R] | AtpnError) -> None:
 
 def _expire(entries: list[Entry[T, Done[R]]], timeout_s: float) -> None:
     for entry in entries:
-        _settle(entry, DeadlineExceeded(f"not finished within {timeout_s:g} s"))
+        _settle(entry, DeadlineExceeded(f"not finished within {timeout_s:.3g} s"))
