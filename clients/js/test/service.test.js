@@ -163,8 +163,12 @@ test("Nobody at the address is a failed connection, and so is a stream without p
   await assert.rejects(client.track([new Uint8Array(3)], { patience: 0 }).next(), { code: "connection_failed" });
 });
 
-test("A service that is slow is given up, for the reason of the signal that ended the wait", async () => {
+test("A service that is slow is given up, for the reason of the signal that ended the wait", async (t) => {
   const server = createServer(() => {});
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const client = new Client(`http://127.0.0.1:${server.address().port}`, { timeoutMs: 50 });
   await assert.rejects(client.align(new Uint8Array(3)), { code: "timed_out" });
@@ -173,8 +177,6 @@ test("A service that is slow is given up, for the reason of the signal that ende
   await assert.rejects(patient.align(new Uint8Array(3), { signal }), (error) => error === signal.reason);
   const later = { signal: AbortSignal.timeout(10000) };
   await assert.rejects(client.align(new Uint8Array(3), later), { name: "AtpnError", code: "timed_out" });
-  server.closeAllConnections();
-  server.close();
 });
 
 test("Images are grouped into requests by number and size, and each has to have its answer", async () => {
