@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -140,6 +141,15 @@ def make_targets() -> set[str]:
     found = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert found
     return set(found[1].split())
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"]])
+def test_make_alone_lists_every_target_with_a_line(arguments: list[str]) -> None:
+    make = ["make", "--no-print-directory", *arguments]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = dict(re.findall(r"^([a-z-]+)  +(\S.*)$", done.stdout, re.MULTILINE))
+    assert set(told) == make_targets()
+    assert max(map(len, done.stdout.splitlines())) <= 100
 
 
 def test_the_development_page_lists_every_make_target() -> None:

@@ -25,7 +25,8 @@ log = logging.getLogger("atpn")
 
 
 #: What a line may carry besides its message: no image, key or token.
-LOG_FIELDS = ("code", "request_id", "session_id", "route", "status", "ms")
+WHICH = ("code", "request_id", "session_id")
+LOG_FIELDS = (*WHICH, "route", "status", "ms")
 
 
 class TextLines(logging.Formatter):
@@ -36,7 +37,7 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging calls it
         """Without the exception, which follows."""
-        fields = [f"{name}={vars(record)[name]}" for name in LOG_FIELDS[:3] if name in vars(record)]
+        fields = [f"{name}={vars(record)[name]}" for name in WHICH if name in vars(record)]
         return " ".join([super().formatMessage(record), *fields])
 
 
