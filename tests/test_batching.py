@@ -173,13 +173,15 @@ async def test_what_could_not_be_done_in_time_is_refused_before_it_is_queued() -
         return items
 
     async with running(slow, max_batch_size=1) as batcher:
+        started = time.monotonic()
         for _ in range(30):  # it learns how long items take
             await batcher.submit([1])
+        item_s = (time.monotonic() - started) / 30  # on a busy machine more than 0.05
         waits = [asyncio.create_task(batcher.submit([1])) for _ in range(5)]
         await queued(batcher, 4)
         with pytest.raises(Overloaded) as refused:
             batcher.check_room(1, Priority.PHOTO, timeout_s=0.1)
-        assert refused.value.retry_after_s == pytest.approx(0.25, rel=0.3)
+        assert refused.value.retry_after_s == pytest.approx(5 * item_s, rel=0.3)
         with pytest.raises(Overloaded):
             await batcher.submit([1], timeout_s=0.1)
         batcher.check_room(1, Priority.LIVE, timeout_s=0.1)  # it would go before those

@@ -412,7 +412,7 @@ async def test_a_face_that_the_model_fails_on_fails_alone_in_its_batch(
     pictures = [one_colour(0, 255, 0), one_colour(255, 0, 0), one_colour(0, 0, 255)]
     async with busy(fake, small_png):
         tasks = [asyncio.create_task(fake.post("/align", picture)) for picture in pictures]
-        await until(lambda: fake.core.pipeline.waiting == 3)
+        await until(lambda: fake.core.pipeline._batches.waiting == 3)  # decoded, all of them
     green, red, blue = await asyncio.gather(*tasks)
     assert [len(batch) for batch in fake.network.batches] == [1, 3, 1, 1, 1]
     assert (green.status_code, blue.status_code) == (200, 200)
