@@ -67,9 +67,14 @@ class Served(Server):
 
 
 def align_request(picture: bytes, box: tuple[float, float, float, float]) -> bytes:
-    """POST /align with a JPEG as the body and one given box, ready for the socket."""
+    """POST /align with a JPEG as the body and one given box, ready for the socket.
+
+    With the head pose, which the bare network that it is compared with computes, too.
+    """
     boxes = json.dumps([box], separators=(",", ":"))
-    return Request(f"/align?boxes={boxes}", picture, {"Content-Type": "image/jpeg"}).on_the_wire()
+    return Request(
+        f"/align?include=pose&boxes={boxes}", picture, {"Content-Type": "image/jpeg"}
+    ).on_the_wire()
 
 
 @contextmanager

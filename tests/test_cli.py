@@ -85,8 +85,12 @@ def objects(lines: str) -> list[dict[str, Any]]:
 
 
 def process(*arguments: object, code: str = "pass", **options: Any) -> "subprocess.Popen[bytes]":
-    """The command as a process of its own; ``code`` is run first."""
-    start = f"{code}; import sys; from atpn.cli import main; sys.exit(main())"
+    """The command as a process of its own; ``code`` is run first.
+
+    A shell that runs the tests in the background has told them to ignore interrupts.
+    """
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"{heard}; {code}; import sys; from atpn.cli import main; sys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", start, *map(str, arguments)],
         stdin=options.pop("stdin", subprocess.DEVNULL),
