@@ -125,12 +125,17 @@ def named(text: str) -> tuple[str, Path]:
     return name or Path(path).stem, Path(path)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def compared(about: str | None) -> argparse.Namespace:
+    """The command line of a program that compares networks; its docstring's first line is told."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
     parser.add_argument("networks", nargs="+", type=named, metavar="[NAME=]PATH")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the table."""
+    args = compared(__doc__)
     cv2.setNumThreads(1)
     material = Material.load(args.data)
     print(table({name: judge(Model.load(path), material) for name, path in args.networks}))

@@ -7,7 +7,6 @@ twice: the mean error from what was asked, and from the person's own straight li
 answers, which is what a network can be blamed for.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from atpn.geometry import roi_from_landmarks
 from atpn_training.data.directions import directions
 from atpn_training.data.faces import Faces, load_faces
 from atpn_training.data.images import Array, Images
-from atpn_training.score.judge import named
+from atpn_training.score.judge import compared
 from atpn_training.score.measures import Values
 from atpn_training.score.served import Model, crops_of
 
@@ -142,10 +141,7 @@ def tables(answers: dict[str, Array], people: People) -> str:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with faces.csv")
-    parser.add_argument("networks", nargs="+", type=named, metavar="[NAME=]PATH")
-    args = parser.parse_args()
+    args = compared(__doc__)
     cv2.setNumThreads(1)
     people = People.load(args.data)
     answers = {name: Model.load(path).run(people.crops).pose for name, path in args.networks}
