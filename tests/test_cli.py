@@ -29,13 +29,14 @@ from atpn.cli.backends import Backend
 from atpn.cli.camera import Patience
 from atpn.cli.inputs import Unreadable, image_files
 from atpn.cli.output import Csv, Entry
-from atpn.cli.plot import broken
+from atpn.cli.plot import SHADE, Plot, broken
 from atpn.cli.report import Report
 from atpn.cli.sources import sources
 from atpn.cli.tables import TrackTable
 from atpn.cli.video import Sequence, VideoFile
 from atpn.cli.work import follow_one
 from atpn.client import Client, Frame
+from atpn.client.parts import Payload
 from atpn.client.protocol import Follow
 from atpn.client.requests import Wanted
 from atpn.faces.smoothing import OneEuro
@@ -383,6 +384,38 @@ def test_an_annotated_video_has_the_frames_and_the_length_of_its_input(
     assert diagram is not None
     assert diagram.shape[1] == 1200
     assert diagram.std() > 10
+
+
+def test_a_diagram_with_signals_shows_eyes_mouth_and_blinks(
+    run: Run, remote: list[str], video: Path, tmp_path: Path
+) -> None:
+    plot = tmp_path / "plot.svg"
+    code, _, err = run("track", video, "--signals", "--plot", plot, *remote)
+    assert (code, err) == (0, "")
+    words = plot.read_text()
+    for word in ("face 1, degrees", "face 1, openness", "left eye open", "mouth open"):
+        assert f"<!-- {word} -->" in words
+
+
+def test_a_diagram_shades_each_blink_once(tmp_path: Path) -> None:
+    def eye(opened: float | None) -> Payload:
+        return {"open": opened, "pupil": None}
+
+    def frame(number: int, opened: float | None, last: Payload | None) -> Entry:
+        blinks = {"count": int(last is not None), "closed_s": 0.0, "last": last}
+        signals = {"left_eye": eye(opened), "right_eye": eye(opened), "mouth_open": 0.1}
+        signals |= {"smile": 0.0, "brow_raise": 0.0, "blinks": blinks}
+        pose = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0}
+        face = {"track_id": 7, "confidence": 1.0, "pose": pose, "signals": signals}
+        return Entry("x.mp4", Frame({"faces": [face], "state": "tracked"}), number / 10)
+
+    plot = Plot(tmp_path / "plot.svg", signals=True)
+    before = {"seq": 3, "length_s": 0.2}
+    for number in range(10):
+        last = {**before, "ago_s": round((number - 3) / 10, 3)} if number > 4 else None
+        plot.add(frame(number, None if number == 8 else 0.9, last))
+    plot.close()
+    assert (tmp_path / "plot.svg").read_text().count(SHADE) == 1
 
 
 def test_the_csv_of_a_video_has_a_row_a_face_of_each_frame(

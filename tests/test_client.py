@@ -241,6 +241,15 @@ def test_a_result_draws_itself(client: Client, astronaut: Image) -> None:
     assert np.all(drawn == (40, 200, 60), axis=2).any()  # the axis that points down
 
 
+def test_signals_are_written_below_the_face(client: Client) -> None:
+    plain, told = (client.align(PHOTO, signals=signals) for signals in (False, True))
+    [face] = told.faces
+    changed = np.flatnonzero((plain.draw() != told.draw()).any((1, 2)))
+    assert changed[0] > face.landmarks[:, 1].max()
+    assert face.signals.notes[0].startswith("eyes ")
+    assert face.signals.notes[1] == f"mouth {100 * (face.signals.mouth_open or 0):.0f}"
+
+
 async def test_both_clients_agree(server: Server, client: Client) -> None:
     async with AsyncClient(server.url) as other:
         assert (await other.align(PHOTO)).faces == client.align(PHOTO).faces

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from atpn.faces.drawing import draw
+from atpn.faces.drawing import Mark, draw
 from atpn.faces.face import Face
 from atpn.geometry import Image, square
 from tests.conftest import FakeServiceFactory, Service
@@ -68,3 +68,13 @@ async def test_errors_stay_problem_documents_when_a_picture_was_asked_for(
     fake = await fake_service()
     answer = await fake.post("/align", b"no image", accept="image/png")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("height", [300, 255], ids=["room below", "no room below"])
+def test_notes_stand_below_the_face_and_inside_the_picture(height: int) -> None:
+    picture, points = grey()[:height], face().landmarks
+    plain, noted = draw(picture, [Mark(points)]), draw(picture, [Mark(points, notes=("A", "B"))])
+    rows = np.flatnonzero((plain != noted).any((1, 2)))
+    assert len(rows) > 15  # two lines
+    assert rows[-1] < height - 3
+    assert rows[0] > (250 if height == 300 else 210)

@@ -173,7 +173,7 @@ def track(
     videos: Videos,
     out: Annotated[Path | None, typer.Option(dir_okay=False, help="annotated video")] = None,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="diagram of pose and confidence (PNG, SVG)")
+        Path | None, typer.Option(dir_okay=False, help="diagram over time (PNG, PDF, SVG)")
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="at most so many of each")] = None,
     points: Points = 98,
@@ -203,7 +203,7 @@ def track(
     sinks = [chosen(as_json, as_csv, wanted, frames=True, landmarks=True)]
     opening = backend_of(url, key, timeout)
     if found:
-        sinks += [diagram(plot)] if plot else []
+        sinks += [diagram(plot, signals)] if plot else []
         sinks += [recording(out)] if out else []
         sinks += [results_file(results, wanted)] if results else []
         sinks += [broker(mqtt, report, timeout)] if mqtt else []

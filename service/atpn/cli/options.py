@@ -138,10 +138,10 @@ def recording(path: Path) -> Recording:
         raise typer.BadParameter(f"--out: {error}") from error
 
 
-def diagram(path: Path) -> Plot:
-    """The diagram of poses; usage error for a path or format that cannot be written."""
+def diagram(path: Path, signals: bool) -> Plot:
+    """The diagram of poses and signals; usage error for a path or format that cannot be written."""
     try:
-        return Plot(path)
+        return Plot(path, signals)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(f"--plot: {error}") from error
 

@@ -179,7 +179,8 @@ class Result:
         return dict(self.answer.get("ms", {}))
 
     def draw(self) -> Pixels:
-        """The image, (H, W, 3) RGB, with points and, where they were asked for, head axes.
+        """The image, (H, W, 3) RGB, with points and, where they were asked for, head axes and
+        signals.
 
         Raises MissingExtra without OpenCV, ValueError where the image is not at hand.
         """
@@ -193,6 +194,7 @@ class Result:
                 face.landmarks if "landmarks" in face.answer else corners(face.box),
                 face.pose.matrix if "pose" in face.answer else None,
                 f"{face.track_id}" if "track_id" in face.answer else "",
+                face.signals.notes if "signals" in face.answer else (),
             )
             for face in self.faces
         ]

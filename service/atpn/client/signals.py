@@ -106,6 +106,14 @@ class Signals:
             raise NotAsked("the answer has no blinks: use track()")
         return Blinks(self.answer["blinks"])
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines to write beside the face: openness in percent, blinks."""
+        seen = (self.left_eye.open, self.right_eye.open, self.mouth_open)
+        left, right, mouth = ("?" if value is None else f"{100 * value:.0f}" for value in seen)
+        told = f"eyes {left} {right}", f"mouth {mouth}"
+        return (*told, f"blinks {self.blinks.count}") if "blinks" in self.answer else told
+
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)

@@ -44,6 +44,7 @@ class Mark:
     landmarks: Array
     rotation: NDArray[np.float64] | None = None
     label: str = ""  # written above it
+    notes: tuple[str, ...] = ()  # lines below it
 
 
 def draw(image: Image, faces: Iterable[Drawable]) -> Image:
@@ -53,8 +54,8 @@ def draw(image: Image, faces: Iterable[Drawable]) -> Image:
         _draw_landmarks(canvas, face.landmarks)
         if face.rotation is not None:
             _draw_axes(canvas, face.landmarks, face.rotation)
-        if isinstance(face, Mark) and face.label:
-            _draw_label(canvas, face.landmarks, face.label)
+        if isinstance(face, Mark):
+            _draw_words(canvas, face)
     return canvas
 
 
@@ -103,11 +104,20 @@ def _draw_axes(canvas: Image, points: Array, rotation: NDArray[np.float64]) -> N
         cv2.line(canvas, a.tolist(), b.tolist(), colour, width, cv2.LINE_AA, SUBPIXEL)
 
 
-def _draw_label(canvas: Image, points: Array, text: str) -> None:
-    """Above the face's left edge, black behind so that it reads on any picture."""
+def _draw_words(canvas: Image, mark: Mark) -> None:
+    """The label above the face's left edge, the notes below it."""
+    points = np.clip(mark.landmarks, -10000, 10000)
     scale = max(0.4, 0.5 * _thickness(points))
-    left, top = np.clip(points.min(0), -10000, 10000).astype(int).tolist()
-    at = left, max(top - 8, round(24 * scale))
+    line = round(32 * scale)
+    (left, top), bottom = points.min(0).astype(int).tolist(), int(points[:, 1].max())
+    _write(canvas, mark.label, (left, max(top - 8, line)), scale)
+    above = min(bottom + 8, canvas.shape[0] - 8 - line * len(mark.notes))  # all stay inside
+    for number, note in enumerate(mark.notes, 1):
+        _write(canvas, note, (left, above + number * line), scale)
+
+
+def _write(canvas: Image, text: str, at: tuple[int, int], scale: float) -> None:
+    """Black behind, so that it reads on any picture."""
     for colour, width in [((0, 0, 0), 4), (LINE, 1)]:
         stroke = max(1, round(width * scale))
         cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, stroke, cv2.LINE_AA)
