@@ -386,6 +386,29 @@ def test_an_annotated_video_has_the_frames_and_the_length_of_its_input(
     assert diagram.std() > 10
 
 
+@pytest.mark.parametrize("option", ["--out", "--results", "--plot"])
+def test_a_video_is_never_written_over(
+    run: Run, remote: list[str], video: Path, tmp_path: Path, option: str
+) -> None:
+    one = tmp_path / {"--out": "a.mp4", "--results": "a.csv", "--plot": "a.png"}[option]
+    shutil.copy(video, one)
+    code, _, err = run("track", one, option, one.parent / "." / one.name, *remote)
+    assert code == 2
+    assert f"{one.name} is read from: write to another file" in err
+    assert one.read_bytes() == video.read_bytes()
+
+
+def test_an_image_is_never_drawn_over(run: Run, remote: list[str], tmp_path: Path) -> None:
+    one, other = tmp_path / "a.jpg", tmp_path / "b" / "a.jpg"
+    other.parent.mkdir()
+    for path in (one, other):
+        shutil.copy(PHOTO, path)
+    code, _, _ = run("align", other, one, "--draw", tmp_path, *remote)
+    assert code == 0
+    assert one.read_bytes() == other.read_bytes() == Path(PHOTO).read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["a-2.jpg", "a-3.jpg", "a.jpg"]
+
+
 def test_a_diagram_with_signals_shows_eyes_mouth_and_blinks(
     run: Run, remote: list[str], video: Path, tmp_path: Path
 ) -> None:

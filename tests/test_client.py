@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from websockets.frames import Frame as WsFrame
+from websockets.frames import Opcode
+from websockets.http11 import Request as Upgrade
+from websockets.server import ServerProtocol
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
@@ -705,6 +710,87 @@ async def test_a_service_that_knows_msgpack_is_spoken_to_in_it(connect: Connect)
     assert said[0] == packed
     assert said[1]["smoothing"] is True
     assert said[2] == b"1"
+
+
+def greeted(listener: socket.socket) -> tuple[socket.socket, ServerProtocol]:
+    """The next connection of a stream, to which the service has said hello."""
+    peer, _ = listener.accept()
+    protocol = ServerProtocol(subprotocols=[Subprotocol("atpn.v1.json")], max_size=None)
+    protocol.receive_data(peer.recv(65536))
+    [request] = protocol.events_received()
+    assert isinstance(request, Upgrade)
+    protocol.send_response(protocol.accept(request))
+    session = {"type": "session", "session_id": "s", "token": "t", "limits": {}}
+    protocol.send_text(json.dumps(session).encode())
+    peer.sendall(b"".join(protocol.data_to_send()))
+    return peer, protocol
+
+
+def read_nothing_then_answer(listener: socket.socket) -> None:
+    """A replica that takes nothing more after its hello, and another that answers a frame."""
+    first, _ = greeted(listener)
+    second, protocol = greeted(listener)
+    with first, second:
+        while True:
+            protocol.receive_data(second.recv(1 << 20))
+            frames = [e for e in protocol.events_received() if isinstance(e, WsFrame)]
+            if any(frame.opcode is Opcode.BINARY for frame in frames):
+                break
+        told = {"type": "frame", "seq": 1, "state": "lost", "dropped": 0, "faces": []}
+        protocol.send_text(json.dumps(told).encode())
+        second.sendall(b"".join(protocol.data_to_send()))
+        second.settimeout(5)
+        while second.recv(1 << 20):
+            pass
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone bounds a send")
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asynchronous"])
+@pytest.mark.parametrize("realtime", [False, True], ids=["every", "newest"])
+async def test_a_service_that_reads_nothing_more_is_left_for_another(
+    connect: Connect, asynchronous: bool, realtime: bool
+) -> None:
+    done = threading.Event()
+    large = bytes(8_000_000)  # more than the buffers between hold
+
+    def frames() -> Iterator[Picture]:
+        yield large
+        while realtime and not done.wait(0.05):
+            yield large
+
+    async def states(url: str) -> list[str]:
+        if not asynchronous:
+            track = connect(url, timeout_s=1).track
+            return await asyncio.to_thread(lambda: first_of(track(frames(), realtime=realtime)))
+        async with AsyncClient(url, timeout_s=1) as client:
+            results: Any = client.track(frames(), realtime=realtime)
+            first = await anext(results)
+            done.set()
+            await results.aclose()
+            return [first.state]
+
+    def first_of(results: Iterator[Frame]) -> list[str]:
+        for result in results:
+            done.set()
+            return [result.state]
+        return []
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = threading.Thread(target=read_nothing_then_answer, args=(listener,))
+        peer.start()
+        try:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            assert await asyncio.wait_for(states(url), 10) == ["lost"]
+        finally:
+            done.set()
+            peer.join()
+
+
+@pytest.mark.parametrize("url", ["http://localhost:80o0", "http://[::1"])
+def test_an_address_that_is_none_is_refused_when_the_client_is_made(url: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="url: "):
+            kind(url)
 
 
 # the package

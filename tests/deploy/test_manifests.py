@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 import rehearse
+from atpn.api.gate import OPEN_PATHS
 from atpn.app import create_app
 from atpn.settings import PREFIX, Settings
 from tests.deploy.files import (
@@ -162,9 +164,19 @@ def test_another_engine_is_set_by_the_triton_example_alone() -> None:
 
 def test_triton_is_given_the_folder_of_the_model_that_is_a_triton_repository() -> None:
     (init,) = pods(document(K8S / "examples" / "triton" / "deployment.yaml"))["initContainers"]
-    assert 'shipped_models() / "atpn", "/models/atpn"' in init["command"][-1]
+    script = init["command"][-1]
+    assert 'shipped_models() / "atpn", "/models/atpn"' in script
+    imports = [line for line in script.splitlines() if line.startswith(("import", "from"))]
+    subprocess.run([sys.executable, "-c", "\n".join(imports)], check=True)
     config = (ROOT / "models" / "artifacts" / "atpn" / "config.pbtxt").read_text()
     assert 'name: "atpn"' in config
+
+
+def test_probes_ask_what_needs_no_key() -> None:
+    for name in ("base/deployment.yaml", "examples/kserve/inferenceservice.yaml"):
+        asked = re.findall(r"httpGet: {path: ([^,}]+),", (K8S / name).read_text())
+        assert len(asked) == 3
+        assert set(asked) <= OPEN_PATHS, name
 
 
 def test_the_gpu_overlay_asks_for_a_gpu_and_runs_the_image_for_it() -> None:

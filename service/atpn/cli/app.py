@@ -38,6 +38,7 @@ from atpn.cli.options import (
     backend_of,
     broker,
     check_none,
+    check_outputs,
     check_points,
     check_sources,
     chosen,
@@ -199,6 +200,7 @@ def track(
     report, wanted = Report(), Wanted(points, True, signals=signals)
     find = partial(sources, patience=Patience(timeout, reconnect, report.say))
     found = [source for one in videos for source in named(find, one, report)]
+    check_outputs(found, out, plot, results)
     check_sources(found, one_alone=bool(out or plot), endless=frames is None)
     sinks = [chosen(as_json, as_csv, wanted, frames=True, landmarks=True)]
     opening = backend_of(url, key, timeout)
@@ -294,6 +296,6 @@ def look(
     report = Report()
     files = [file for one in images for file in named(image_files, one, report)]
     if files:
-        sinks = [sink, drawings(draw)] if draw else [sink]
+        sinks = [sink, drawings(draw, [file.name for file in files])] if draw else [sink]
         look_at_all(opening, files, wanted, sinks, report)
     raise typer.Exit(report.exit_code)

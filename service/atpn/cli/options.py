@@ -98,6 +98,14 @@ def check_sources(found: Sequence[Source], one_alone: bool, endless: bool) -> No
             raise typer.BadParameter(f"{camera.name} does not end: give it last, or --frames")
 
 
+def check_outputs(inputs: Sequence[Source], *outputs: Path | None) -> None:
+    """Usage error where a file that is to be written is read from, too."""
+    read = [path for source in inputs if (path := Path(source.name)).exists()]
+    for path in (output for output in outputs if output is not None and output.exists()):
+        if any(path.samefile(one) for one in read):
+            raise typer.BadParameter(f"{path.name} is read from: write to another file")
+
+
 def chosen(as_json: bool, as_csv: bool, wanted: Wanted, frames: bool, landmarks: bool) -> Sink:
     """The sink that the options ask for."""
     if as_json and as_csv:
@@ -146,10 +154,10 @@ def diagram(path: Path, signals: bool) -> Plot:
         raise typer.BadParameter(f"--plot: {error}") from error
 
 
-def drawings(folder: Path) -> Drawings:
+def drawings(folder: Path, inputs: Sequence[str]) -> Drawings:
     """The annotated images; usage error for a folder that cannot be written into."""
     try:
-        return Drawings(folder)
+        return Drawings(folder, inputs)
     except OSError as error:
         raise typer.BadParameter(f"--draw: {error}") from error
 

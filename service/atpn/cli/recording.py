@@ -2,6 +2,7 @@
 
 import itertools
 import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -18,15 +19,17 @@ TICKS = 90_000  # a second of a written video
 
 
 class Drawings(Sink):
-    """Annotated images, each as a JPEG of its input's name."""
+    """Annotated images, each as a JPEG of its input's name; never in an input's place."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
         """Makes the folder; raises OSError where it cannot be written into."""
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
         self._folder = folder
-        self._used: set[str] = set()
+        here = folder.resolve()
+        paths = [Path(name).resolve() for name in inputs]
+        self._used = {path.stem for path in paths if path == here / f"{path.stem}.jpg"}
 
     @override
     def add(self, entry: Entry) -> None:
@@ -37,7 +40,7 @@ class Drawings(Sink):
             drawn.save(self._folder / f"{self._free(ImageFile(entry.name).stem)}.jpg", quality=95)
 
     def _free(self, stem: str) -> str:
-        """``stem``, or with a number where an image of another folder has taken it."""
+        """``stem``, or with a number where another image has that name."""
         names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
         name = next(n for n in names if n not in self._used)
         self._used.add(name)

@@ -11,7 +11,7 @@ from typing import Self
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from atpn.client.connection import ENDS, loss_of, options
+from atpn.client.connection import ENDS, bound, loss_of, options
 from atpn.client.errors import ClientError
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, several
@@ -259,6 +259,7 @@ class Line:
         if self._socket is None:
             url = self._stream.url(self._endpoint.url)
             opened = await self._open.enter_async_context(connect(url, **options(self._endpoint)))
+            bound(opened.transport.get_extra_info("socket"), self._endpoint.timeout_s)
             self._stream.connected()
             self._socket = opened
         return self._socket

@@ -1,6 +1,7 @@
 """What the blocking and the asynchronous stream share: how to connect, and what an end means."""
 
 import importlib.util
+import socket
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -14,6 +15,8 @@ MSGPACK = Subprotocol("atpn.v1.msgpack")  # shorter; the service may not know it
 #: Seconds between pings: what is sent makes a network that was cut show itself.
 PING_S = 5
 MAX_ANSWER = 16 * 1024 * 1024  # bytes of a message of the service
+
+LONGEST_MS = 2**31 - 1  # that the kernel takes
 
 #: How a connection can fail to open or end.
 ENDS = (OSError, ConnectionClosed, InvalidHandshake, EOFError)
@@ -33,6 +36,16 @@ def options(endpoint: Endpoint) -> dict[str, Any]:
         "ping_interval": PING_S,
         "max_size": MAX_ANSWER,
     }
+
+
+def bound(raw: socket.socket, timeout_s: float) -> None:
+    """Sending fails where for ``timeout_s`` the other side takes nothing (RFC 5482's user timeout).
+
+    Without it a blocked send would wait for ever. Linux alone can do that.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        ms = min(max(round(1000 * timeout_s), 1), LONGEST_MS)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ms)
 
 
 def loss_of(error: Exception, timeout_s: float, opening: bool) -> Loss:

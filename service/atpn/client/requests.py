@@ -36,6 +36,10 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url: http:// or https:// is expected, not {self.url!r}")
+        try:
+            httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"url: {self.url!r}: {error}") from error
 
     @property
     def headers(self) -> dict[str, str]:

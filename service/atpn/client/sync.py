@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
-from atpn.client.connection import ENDS, loss_of, options
+from atpn.client.connection import ENDS, bound, loss_of, options
 from atpn.client.errors import ClientError
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, several
@@ -285,6 +285,7 @@ class Line:
         if self._socket is None:
             url = self._stream.url(self._endpoint.url)
             opened = self._open.enter_context(connect(url, **options(self._endpoint)))
+            bound(opened.socket, self._endpoint.timeout_s)
             with self._changed:
                 self._stream.connected()
                 self._socket = opened
