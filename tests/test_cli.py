@@ -26,6 +26,7 @@ import pytest
 
 from atpn.cli import main
 from atpn.cli.backends import Backend
+from atpn.cli.bench import Tally
 from atpn.cli.camera import Patience
 from atpn.cli.inputs import Unreadable, image_files
 from atpn.cli.output import Csv, Entry
@@ -780,6 +781,12 @@ def test_bench_measures_rates_and_latencies(run: Run, remote: list[str]) -> None
     code, out, _ = run("bench", *remote, "--seconds", 0.5, "--image", PHOTO)
     assert code == 0
     assert "p99 ms" in out
+
+
+def test_figures_of_nothing_are_json() -> None:
+    figures = Tally(seconds=1).figures
+    assert figures["p50_ms"] is figures["p99_ms"] is None
+    json.dumps(figures, allow_nan=False)
 
 
 def test_bench_of_a_service_that_is_not_there_fails(run: Run) -> None:

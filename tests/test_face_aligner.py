@@ -47,7 +47,7 @@ def told(result: Result) -> dict[str, object]:
         {},
         {"points": 5, "pose": True},
         {"boxes": [FACE], "boxes_are": "landmarks", "min_confidence": 0.1},
-        {"boxes": []},
+        {"boxes": [], "boxes_are": None},
         {"max_faces": 1, "points": 68},
         {"signals": True, "pose": True},
         {"quality": "best", "pose": True},
@@ -234,3 +234,12 @@ def test_a_single_image_or_a_video_file_is_no_list_of_images(
         aligner.batch(single)
     with pytest.raises(TypeError, match="an image is a path, bytes or an array"):
         aligner.align(5)  # type: ignore[arg-type]
+
+
+def test_what_is_written_for_a_client_runs_with_an_aligner(
+    server: Server, astronaut_jpeg: bytes
+) -> None:
+    for opened in (Client(server.url), FaceAligner(Settings())):
+        with opened as faces:
+            assert len(faces.align(astronaut_jpeg).faces) == 1
+        opened.close()  # once more changes nothing

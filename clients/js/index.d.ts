@@ -7,7 +7,7 @@ export type Box = [x0: number, y0: number, x1: number, y1: number];
 /** How many landmarks: WFLW's 98, 300W's 68, or eyes, nose tip and mouth corners. */
 export type Points = 98 | 68 | 5;
 /** An encoded image: JPEG, PNG, WebP or BMP. In Node give bytes. */
-export type EncodedImage = Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
+export type EncodedImage = Blob | ArrayBuffer | Uint8Array;
 
 export interface Pose {
   /** Degrees; positive: the nose points to the image's left. */

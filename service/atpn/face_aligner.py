@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
@@ -49,12 +49,22 @@ class FaceAligner:
         self._network = load_network(self.settings)
         self._detector = open_detector(self.settings)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives up what it holds: the connections, where a server elsewhere runs the network."""
+        self._network.close()
+
     def align(
         self,
         image: Picture,
         *,
         boxes: "Boxes | None" = None,
-        boxes_are: BoxKind = "detector",
+        boxes_are: BoxKind | None = None,
         points: int = 98,
         pose: bool = False,
         signals: bool = False,
@@ -71,7 +81,7 @@ class FaceAligner:
         image: Picture,
         *,
         boxes: "Boxes | None" = None,
-        boxes_are: BoxKind = "detector",
+        boxes_are: BoxKind | None = None,
         signals: bool = False,
         max_faces: int | None = None,
         min_confidence: float | None = None,
@@ -168,13 +178,14 @@ class FaceAligner:
         self,
         points: int,
         boxes: "Boxes | None",
-        boxes_are: BoxKind,
+        boxes_are: BoxKind | None,
         max_faces: int | None,
         min_confidence: float | None,
         quality: Quality,
     ) -> Photograph:
         """What a photograph is asked for; ServiceError where the service would refuse it."""
-        fields = {"points": str(points), "boxes_are": boxes_are, "quality": quality}
+        fields = {"points": str(points), "quality": quality}
+        fields |= {} if boxes_are is None else {"boxes_are": boxes_are}
         limits = {"max_faces": max_faces, "min_confidence": min_confidence}
         try:
             query = asked(AlignQuery, fields | limits)

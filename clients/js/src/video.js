@@ -100,11 +100,13 @@ class JpegEncoder {
     if (!this.#worker) return this.#encodedHere(canvas, width, height);
     const picture = await createImageBitmap(canvas);
     return new Promise((resolve) => {
-      this.#worker.onmessage = ({ data }) => resolve(data);
-      this.#worker.onerror = () => {
+      const failed = () => {
+        this.end();
         this.#worker = null;
         resolve(this.#encodedHere(canvas, width, height));
       };
+      this.#worker.onmessage = ({ data }) => (data ? resolve(data) : failed());
+      this.#worker.onerror = failed;
       this.#worker.postMessage({ picture, width, height, quality: this.#quality }, [picture]);
     });
   }

@@ -15,7 +15,7 @@ export async function photograph(file: File): Promise<number | undefined> {
   }
 }
 
-export async function film(frames: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<FrameAnswer[]> {
+export async function film(frames: AsyncIterable<Uint8Array>): Promise<FrameAnswer[]> {
   const answers: FrameAnswer[] = [];
   for await (const { answer, error } of new Client("http://localhost:8000").track(frames, { smoothing: true })) {
     if (error) console.warn(error.code);

@@ -24,9 +24,8 @@ class Tally:
 
     @property
     def figures(self) -> dict[str, object]:
-        """Rates per second and latencies in milliseconds; NaN where nothing was answered."""
-        ms = self.latencies_ms or [float("nan")]
-        p50, p95, p99 = (round(float(v), 2) for v in np.percentile(ms, [50, 95, 99]))
+        """Rates per second and latencies in milliseconds; None where nothing was answered."""
+        p50, p95, p99 = self.percentiles()
         return {
             "requests": len(self.latencies_ms),
             "requests_per_s": round(len(self.latencies_ms) / self.seconds, 1),
@@ -37,6 +36,13 @@ class Tally:
             "errors": dict(self.errors),
             "seconds": round(self.seconds, 2),
         }
+
+    def percentiles(self) -> list[float | None]:
+        """The 50th, 95th and 99th of the latencies, in milliseconds."""
+        if not self.latencies_ms:
+            return [None] * 3
+        found = np.percentile(self.latencies_ms, [50, 95, 99])
+        return [round(float(value), 2) for value in found]
 
 
 def noise() -> bytes:

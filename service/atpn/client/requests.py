@@ -18,6 +18,7 @@ from atpn.client.results import Result
 Boxes = Sequence[Sequence[float]]
 
 LONGEST_WAIT_S = 30.0  # a Retry-After beyond it is told to the caller instead of waited for
+MOST_KEPT = 256  # connections that wait for the next call; there is no limit to those in use
 TRY_AGAIN = (429, 502, 503)  # 502 is a proxy's, whose replica died over the call
 GROUP_IMAGES, GROUP_BYTES = 32, 40 * 1024 * 1024  # a service's default limits, with some room
 
@@ -53,6 +54,7 @@ class Endpoint:
         return {
             "base_url": self.url,
             "headers": self.headers | {"X-Request-Timeout": f"{self.timeout_s:g}"},
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=MOST_KEPT),
             "timeout": httpx.Timeout(self.timeout_s, connect=min(self.timeout_s, 5.0)),
             "verify": True if self.ssl_context is None else self.ssl_context,
         }

@@ -20,7 +20,7 @@ MULTIPLE = 32  # the sides of the network's input
 OVERLAP = 0.3  # of two boxes (IoU): above it they are the same face
 #: Most images show one face, and large. They are searched at this longest side first, and are done
 #: where all that is found has at least this share of it: chosen on crowds, clips and photographs
-#: without a face (models/README.md), where nothing else was then missed.
+#: without a face (`atpn_training.score.searches`), where nothing else was then missed.
 QUICK_SIDE, LARGE = 256, 0.18
 #: Where nothing reaches the threshold, a score of so much of it may be a face (covered, cut off, an
 #: infant's), and is one where the network is so confident (`atpn_training.score.finds`).
