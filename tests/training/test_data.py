@@ -1,11 +1,16 @@
 """What the labels are made of: hand labels of another scheme, a teacher that can miss, a mesh."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from atpn.landmarks import EXACT_68
+from atpn_training.data.faces import load_faces
 from atpn_training.data.labels import calibrated, hand_targets
 from atpn_training.data.scenes import scrambled
+from tests.training.synthetic import write_data
 
 Array = NDArray[np.float32]
 INNER = [(i68, i98) for i68, i98 in EXACT_68 if i68 >= 27]  # neither contour nor brows
@@ -75,3 +80,15 @@ def test_a_scrambled_face_has_all_its_pixels_and_not_their_places() -> None:
         assert sum(of) == 1
         assert not any(np.array_equal(picture, image) for image in images)
     assert all(np.array_equal(a, b) for a, b in zip(made, scrambled(images, 5), strict=True))
+
+
+def test_a_picture_for_validation_is_not_trained_on_under_another_name(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    listed = (tmp_path / "faces.csv").read_text().splitlines()
+    for i in (4, 5, 7):  # of eight, all for validation
+        listed[1 + i] = listed[1 + i].replace(",val,", ",train,")
+    (tmp_path / "faces.csv").write_text("\n".join(listed))
+    assert len(load_faces(tmp_path, "train")) == 3
+    shutil.copy(tmp_path / "faces/lfpw/0.jpg", tmp_path / "faces/pointing04/4.jpg")
+    assert len(load_faces(tmp_path, "train")) == 2
+    assert len(load_faces(tmp_path, "val")) == 5

@@ -1,6 +1,7 @@
 """The training data: labelled 192x192 face crops, all held in memory."""
 
 import csv
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,14 +58,24 @@ def _number(text: str) -> float:
 
 
 def _listed(root: Path, split: str, open_only: bool) -> dict[int, dict[str, str]]:
-    """The rows of ``faces.csv`` that make up a split, by number."""
+    """The rows of ``faces.csv`` that make up a split, by number.
+
+    A picture that is also among those for validation is not trained on.
+    """
     with (root / "faces.csv").open(newline="") as file:
-        rows = enumerate(csv.DictReader(file))
-        return {
-            i: row
-            for i, row in rows
-            if row["split"] == split and (row["open"] == "True" or not open_only)
-        }
+        rows = list(csv.DictReader(file))
+    held_back = {_content(root, row) for row in rows if row["split"] == "val"}
+    return {
+        i: row
+        for i, row in enumerate(rows)
+        if row["split"] == split
+        and (row["open"] == "True" or not open_only)
+        and (split == "val" or _content(root, row) not in held_back)
+    }
+
+
+def _content(root: Path, row: dict[str, str]) -> bytes:
+    return hashlib.sha256((root / row["file"]).read_bytes()).digest()
 
 
 def load_meshes(root: Path, split: str, open_only: bool = False) -> Array:
