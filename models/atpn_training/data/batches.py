@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from atpn_training.data.augment import Image, Sample, disturbed, random_crop
 from atpn_training.data.faces import Faces
+from atpn_training.data.images import Array
+from atpn_training.data.labels import HAND_68, HAND_98
 from atpn_training.data.negatives import FACE_PX, Negatives
 from atpn_training.data.scenes import Scene
 
@@ -24,6 +26,9 @@ Batch = dict[str, Tensor]
 NEGATIVES = 3
 #: How much more often the pose stage draws Pointing'04, which has the only real profiles.
 REAL_PROFILES = 3.0
+#: The alignment stage draws a face 1 + (yaw / this)^2 times as often, MOST_ASIDE at most: beyond
+#: 45 degrees of yaw are 10 % of its crops, and would be 5 %. Pointing'04, which has so many, is not.
+ASIDE_DEG, MOST_ASIDE = 30.0, 5.0
 PROFILE_SHARE = 0.25  # of the pose stage's samples are heads turned on by `profiles`
 
 
@@ -37,25 +42,28 @@ class Sampler:
     profiles: Faces | None = None  # synthesised, for the pose stage alone
 
     def __post_init__(self) -> None:
-        self._p = self.faces.weight / self.faces.weight.sum()
+        aligned = self.faces.weight * turned_aside(self.faces)
+        self._p = aligned / aligned.sum()
+        self._trust = trust(self.faces)
         self._negatives = Negatives(self.faces.images, self.backgrounds, self.scenes)
         real = np.where(self.faces.source == "pointing04", REAL_PROFILES, 1)
         posed = self.faces.weight * np.isfinite(self.faces.euler).all(1) * real
         self._p_posed = posed / max(posed.sum(), 1e-9)
-        self._wide = np.flatnonzero(self.faces.face_px >= FACE_PX)
+        wide = (self.faces.face_px >= FACE_PX) & (self.faces.weight > 0)
+        self._wide = np.flatnonzero(wide)
 
     def _sample(self, rng: Generator, faces: Faces, i: int) -> Sample:
         sample = random_crop(rng, faces.images[i], faces.points[i], faces.euler[i])
         return Sample(disturbed(rng, sample.image, self.backgrounds), sample.points, sample.euler)
 
     def aligned(self, rng: Generator, size: int) -> Batch:
-        """Stage 1: image, points, weight (down where the teacher's passes disagree)."""
+        """Stage 1: image, points, weight (`trust`)."""
         rows = rng.choice(len(self.faces), size, p=self._p)
         samples = [self._sample(rng, self.faces, i) for i in rows]
         return {
             "image": stack([s.image for s in samples]),
             "points": torch.from_numpy(np.stack([s.points for s in samples])),
-            "weight": torch.from_numpy(1 / (1 + (self.faces.spread[rows] / 0.02) ** 2)),
+            "weight": torch.from_numpy(self._trust[rows]),
         }
 
     def posed(self, rng: Generator, size: int) -> Batch:
@@ -82,6 +90,21 @@ class Sampler:
                 images.append(disturbed(rng, self._negatives.draw(rng), self.backgrounds))
                 labels.append(0)
         return {"image": stack(images), "face": torch.tensor(labels)}
+
+
+def turned_aside(faces: Faces) -> Array:
+    """How much more often the alignment stage draws each face (N,) for how far it looks aside."""
+    more = np.minimum(1 + (np.degrees(faces.euler[:, 0]) / ASIDE_DEG) ** 2, MOST_ASIDE)
+    return np.where(np.isfinite(more) & (faces.source != "pointing04"), more, 1).astype(np.float32)
+
+
+def trust(faces: Faces) -> Array:
+    """How much each face's points (N,) count: less where the teacher's passes disagree.
+
+    Points that are made by hand count in full.
+    """
+    agreed = 1 / (1 + (faces.spread / 0.02) ** 2)
+    return np.where(np.isin(faces.source, HAND_68 + HAND_98), np.float32(1), agreed)
 
 
 def stack(images: list[Image]) -> Tensor:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from atpn.geometry import euler_from_rotation
 from atpn_training.data.images import STORED, Array, Images, read_rgb
-from atpn_training.data.labels import calibrated, targets
+from atpn_training.data.labels import TEACHER_ASIDE, calibrated, targets
 
 #: How often a crop of each source is drawn, relative to the others. The WFLW photographs are
 #: closest to the test; utkface is cut tight and large; youtube repeats its people; under masks
@@ -34,7 +34,7 @@ class Faces:
 
     images: Images  # (N, 192, 192, 3) RGB
     points: Array  # (N, 98, 2) target landmarks
-    teacher: Array  # (N, 98, 2) the teacher's landmarks
+    teacher: Array  # (N, 98, 2) the teacher's landmarks, less their offset to one side
     hand68: Array  # (N, 68, 2), NaN where absent
     mesh: Array  # (N, 3) yaw, pitch, roll in radians by the face mesh, NaN where absent
     euler: Array  # (N, 3) target yaw, pitch, roll: the mesh's, calibrated
@@ -102,6 +102,7 @@ def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
     with np.load(root / "labels.npz") as labels:
         teacher, hand98, hand68 = (labels[k][chosen] for k in ("teacher98", "hand98", "hand68"))
         rotation = labels["rotation"][chosen]
+    teacher = teacher + np.array([TEACHER_ASIDE, 0], np.float32)
     images = np.empty((len(picked), STORED, STORED, 3), np.uint8)
     for i, row in enumerate(tqdm(picked, desc=f"reading {split} faces", unit="face")):
         images[i] = read_rgb(root / row["file"])
