@@ -230,6 +230,9 @@ def test_an_image_may_come_from_standard_input(remote: list[str]) -> None:
         (["align", "x.jpg", "--json", "--csv"], "choose one"),
         (["align", "x.jpg", "--key", "k"], "give its --url"),
         (["align", "x.jpg", "--url", "localhost:8000"], "http://"),
+        (["align", "x.jpg", "--url", "http://localhost:80o0"], "--url: 'http://localhost:80o0'"),
+        (["track", "x.mp4", "--url", "http://localhost:80o0"], "--url: 'http://localhost:80o0'"),
+        (["bench", "--url", "http://localhost:80o0"], "--url: 'http://localhost:80o0'"),
         (["align"], "images"),
         (["serve", "--port", "8001"], "set ATPN_PORT"),
         (["serve", "8001"], "environment variables: set ATPN_…"),
@@ -408,6 +411,32 @@ def test_an_image_is_never_drawn_over(run: Run, remote: list[str], tmp_path: Pat
     assert code == 0
     assert one.read_bytes() == other.read_bytes() == Path(PHOTO).read_bytes()
     assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["a-2.jpg", "a-3.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to], ids=["symbolic", "hard"])
+def test_an_image_is_not_drawn_over_through_a_link(
+    run: Run, remote: list[str], tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    one, drawn = tmp_path / "a.jpg", tmp_path / "drawn"
+    shutil.copy(PHOTO, one)
+    drawn.mkdir()
+    link(drawn / "a.jpg", one)
+    for named in (one, drawn / "a.jpg"):
+        code, _, _ = run("align", named, "--draw", drawn, *remote)
+        assert code == 0
+        assert one.read_bytes() == Path(PHOTO).read_bytes()
+    assert sorted(path.name for path in drawn.iterdir()) == ["a-2.jpg", "a.jpg"]
+
+
+def test_a_video_that_cannot_be_written_any_more_is_not_said_to_be_unreadable(
+    run: Run, remote: list[str], video: Path, tmp_path: Path
+) -> None:
+    full = tmp_path / "full.mp4"
+    full.symlink_to("/dev/full")
+    code, _, err = run("track", video, "--out", full, *remote)
+    assert code == 1
+    assert "full.mp4 cannot be written: No space left on device" in " ".join(err.split())
+    assert "cannot be read" not in err
 
 
 def test_a_diagram_with_signals_shows_eyes_mouth_and_blinks(

@@ -41,6 +41,7 @@ from atpn.cli.options import (
     check_outputs,
     check_points,
     check_sources,
+    check_url,
     chosen,
     diagram,
     drawings,
@@ -260,6 +261,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure a service's requests per second and latency."""
+    check_url(url)
     data = None if image is None else image.read_bytes()
     try:
         tally = asyncio.run(measure(url, key, data, clients, seconds))

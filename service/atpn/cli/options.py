@@ -17,7 +17,7 @@ from atpn.cli.recording import Drawings, Recording
 from atpn.cli.report import Report
 from atpn.cli.sources import Source
 from atpn.cli.tables import FaceTable, TrackTable
-from atpn.client.requests import Wanted
+from atpn.client.requests import Endpoint, Wanted
 
 Images = Annotated[
     list[str], typer.Argument(help="image files, folders, patterns, or - for standard input")
@@ -170,6 +170,13 @@ def backend_of(
         if key is not None:
             raise typer.BadParameter("--key is for a service: give its --url")
         return local()
-    if not url.startswith(("http://", "https://")):
-        raise typer.BadParameter(f"--url: http:// or https:// is expected, not {url!r}")
+    check_url(url)
     return remote(url, key, timeout_s)
+
+
+def check_url(url: str) -> None:
+    """Usage error for what is no address of a service."""
+    try:
+        Endpoint(url)
+    except ValueError as error:
+        raise typer.BadParameter(f"--{error}") from error

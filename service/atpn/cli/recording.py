@@ -2,8 +2,8 @@
 
 import itertools
 import tempfile
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing_extensions import override
 
 from atpn.cli.inputs import ImageFile
 from atpn.cli.output import Entry, Sink, check_writable
+from atpn.cli.report import Stopped
+from atpn.client.pictures import Pixels
 from atpn.extras import needs
 
 TICKS = 90_000  # a second of a written video
@@ -27,9 +29,8 @@ class Drawings(Sink):
         with tempfile.TemporaryFile(dir=folder):
             pass
         self._folder = folder
-        here = folder.resolve()
-        paths = [Path(name).resolve() for name in inputs]
-        self._used = {path.stem for path in paths if path == here / f"{path.stem}.jpg"}
+        self._used: set[str] = set()
+        self._inputs = {_file_of(Path(name)) for name in inputs} - {None}
 
     @override
     def add(self, entry: Entry) -> None:
@@ -37,14 +38,25 @@ class Drawings(Sink):
             from PIL import Image  # noqa: PLC0415
 
             drawn = Image.fromarray(entry.result.draw())
-            drawn.save(self._folder / f"{self._free(ImageFile(entry.name).stem)}.jpg", quality=95)
+            drawn.save(self._free(ImageFile(entry.name).stem), quality=95)
 
-    def _free(self, stem: str) -> str:
-        """``stem``, or with a number where another image has that name."""
-        names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-        name = next(n for n in names if n not in self._used)
-        self._used.add(name)
-        return name
+    def _free(self, stem: str) -> Path:
+        """Of that name, or with a number where another image has it or it leads to an input."""
+        for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
+            path = self._folder / f"{name}.jpg"
+            if name not in self._used and _file_of(path) not in self._inputs:
+                self._used.add(name)
+                return path
+        raise AssertionError("the count has no end")
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """Which file it is, by whatever name or link; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Recording(Sink):
@@ -54,6 +66,7 @@ class Recording(Sink):
         """Raises OSError or ValueError where such a file cannot be written."""
         with needs("video"):
             import av  # noqa: PLC0415
+        self._path = path
         check_writable(path)  # FFmpeg opens it with the first frame only
         try:
             self._container = av.open(str(path), "w")
@@ -64,26 +77,46 @@ class Recording(Sink):
 
     @override
     def add(self, entry: Entry) -> None:
-        """A refused frame is shown as it is, an unreadable image is left out."""
-        from av import VideoFrame  # noqa: PLC0415
+        """A refused frame is shown as it is, an unreadable image is left out.
 
+        Stopped where it cannot be written, as on a full disk.
+        """
         if entry.result.error and not isinstance(entry.result.picture, np.ndarray):
             return
-        drawn = entry.result.draw()
+        with self._writing():
+            self._write(entry.result.draw(), entry.time_s or 0.0)
+
+    def _write(self, drawn: Pixels, time_s: float) -> None:
+        from av import VideoFrame  # noqa: PLC0415
+
         if self._stream is None:
             self._stream = self._opened(*drawn.shape[:2])
         frame = VideoFrame.from_ndarray(drawn, format="rgb24")
         size = {"width": self._stream.width, "height": self._stream.height}
         frame = frame.reformat(format="yuv420p", **size)
-        self._last = max(self._last + 1, round((entry.time_s or 0.0) * TICKS))
+        self._last = max(self._last + 1, round(time_s * TICKS))
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
         self._container.mux(self._stream.encode(frame))
 
     @override
     def close(self) -> None:
-        with closing(self._container):
+        with self._writing(), closing(self._container):
             if self._stream is not None:
                 self._container.mux(self._stream.encode(None))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Stopped for FFmpeg's errors: of a source they would mean that it cannot be read.
+
+        Nothing is written after one: FFmpeg would crash.
+        """
+        import av  # noqa: PLC0415
+
+        try:
+            yield
+        except av.FFmpegError as error:
+            self._stream = None
+            raise Stopped(f"{self._path} cannot be written: {error.strerror}", 1) from error
 
     def _opened(self, height: int, width: int) -> Any:
         import av  # noqa: PLC0415
