@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from atpn.engine.batching import Batcher
 from atpn.engine.lanes import Priority
+from atpn.engine.observer import Observer, Silent
 from atpn.errors import DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
 
 
@@ -31,6 +33,17 @@ class Engine:
         return [2 * item for item in items]
 
 
+class Told(Silent):
+    """Writes down what was dropped."""
+
+    def __init__(self, told: list[tuple[str, int]]) -> None:
+        self._told = told
+
+    @override
+    def item_dropped(self, reason: str, weight: int) -> None:
+        self._told.append((reason, weight))
+
+
 @asynccontextmanager
 async def running(
     engine: Callable[[list[int]], Sequence[int]],
@@ -38,6 +51,7 @@ async def running(
     max_queue: int = 16,
     max_wait_ms: float = 0.0,
     parallel: int = 1,
+    observer: Observer | None = None,
 ) -> AsyncIterator[Batcher[int, int]]:
     batcher = Batcher(
         engine,
@@ -45,6 +59,7 @@ async def running(
         max_queue=max_queue,
         max_wait_ms=max_wait_ms,
         parallel=parallel,
+        observer=observer,
     )
     async with batcher:
         yield batcher
@@ -303,6 +318,48 @@ async def test_the_more_urgent_go_first_and_the_longest_waiting_is_in_each_batch
         engine.gate.set()
         await asyncio.gather(first, *waiting)
     assert engine.batches == [[0], [10, 11, 30], [12, 20, 31], [21, 22, 32]]
+
+
+async def test_what_alone_is_more_than_the_queue_is_let_in_where_nobody_waits() -> None:
+    engine = Engine()
+    async with running(engine, max_queue=2) as batcher:
+        assert await values(batcher, [1, 2, 3]) == [2, 4, 6]
+        done = await batcher.submit([1], priority=Priority.BULK, weight=4)
+        assert done[0].value == 2
+        engine.gate.clear()
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 3)
+        waits = asyncio.create_task(batcher.submit([1]))
+        await queued(batcher, 1)
+        with pytest.raises(Overloaded):
+            await batcher.submit([1, 2, 3])
+        engine.gate.set()
+        await asyncio.gather(busy, waits)
+
+
+@pytest.mark.parametrize("reason", ["deadline", "cancelled"])
+@pytest.mark.parametrize("found_by", ["the engine", "one who wants room"])
+async def test_what_was_dropped_is_told_with_its_reason_and_weight(
+    reason: str, found_by: str
+) -> None:
+    told: list[tuple[str, int]] = []
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_queue=6, observer=Told(told)) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        timeout_s = 0.05 if reason == "deadline" else 10
+        dropped = asyncio.create_task(batcher.submit([1], timeout_s, weight=4))
+        await queued(batcher, 4)
+        if reason == "cancelled":
+            dropped.cancel()
+        await asyncio.gather(dropped, return_exceptions=True)
+        other = asyncio.create_task(batcher.submit([2], weight=3 if "room" in found_by else 1))
+        await queued(batcher, 3)
+        engine.gate.set()
+        await asyncio.gather(busy, other)
+    assert told == [(reason, 4)]
+    assert engine.batches == [[0], [2]]
 
 
 async def test_bulk_work_leaves_half_of_the_queue_to_others() -> None:

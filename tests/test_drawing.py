@@ -1,13 +1,17 @@
 """Annotated pictures: drawn where the face is, asked for by Accept."""
 
+import asyncio
+import threading
+
 import cv2
 import numpy as np
 import pytest
 
+from atpn.api import align
 from atpn.faces.drawing import Mark, draw
 from atpn.faces.face import Face
 from atpn.geometry import Image, square
-from tests.conftest import FakeServiceFactory, Service
+from tests.conftest import FakeServiceFactory, Service, until
 
 
 def face(yaw: float = 0.0, scale: float = 100.0) -> Face:
@@ -68,6 +72,29 @@ async def test_errors_stay_problem_documents_when_a_picture_was_asked_for(
     fake = await fake_service()
     answer = await fake.post("/align", b"no image", accept="image/png")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_drawing_is_part_of_its_request(
+    fake_service: FakeServiceFactory, small_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> bytes:
+        begun.set()
+        go_on.wait(20)
+        return b"drawn"
+
+    monkeypatch.setattr(align, "rendered", slow)
+    fake = await fake_service(max_requests=1)
+    first = asyncio.create_task(fake.post("/align", small_png, accept="image/png"))
+    await until(begun.is_set)
+    assert (await fake.post("/align", small_png)).status_code == 503
+    go_on.set()
+    assert (await first).content == b"drawn"
+    go_on.clear()
+    late = await fake.post("/align", small_png, accept="image/png", x_request_timeout="0.2")
+    go_on.set()
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
 
 
 @pytest.mark.parametrize("height", [300, 255], ids=["room below", "no room below"])

@@ -15,10 +15,17 @@ from atpn.app import create_app
 from atpn.assembly import run_core
 from atpn.core import Core
 from atpn.errors import StoreUnavailable
+from atpn.faces.stream import Stream, rules_of
 from atpn.geometry import Box
 from atpn.sessions import MemoryStore, Saved, key_of
 from atpn.settings import Settings
-from tests.conftest import FakeDetector, FakeNetwork, SettingsFactory, until
+from tests.conftest import (
+    FakeDetector,
+    FakeNetwork,
+    FakeServiceFactory,
+    SettingsFactory,
+    until,
+)
 from tests.loopback import served
 
 
@@ -148,3 +155,41 @@ async def test_the_number_of_a_frame_that_failed_is_not_given_out_again(
         await socket.send(small_png)
         again = await told(socket)
     assert (again["seq"], again["state"]) == (3, "resumed")
+
+
+async def test_a_pose_that_is_asked_for_during_a_frame_is_that_of_the_next(
+    replica: Replica, small_png: bytes
+) -> None:
+    async with connect(replica.url) as socket:
+        await told(socket)
+        replica.network.gate.clear()
+        await socket.send('{"type": "config", "include": []}')
+        await socket.send(small_png)
+        await until(lambda: replica.network.batches)
+        await socket.send('{"type": "config", "include": ["pose"], "points": 5}')
+        await socket.send("{}")  # refused at once: what came before it was read
+        assert (await told(socket))["code"] == "invalid_request"
+        replica.network.gate.set()
+        first = await told(socket)
+        await socket.send(small_png)
+        second = await told(socket)
+    assert ["pose" in answer["faces"][0] for answer in (first, second)] == [False, True]
+    assert [len(answer["faces"][0]["landmarks"]) for answer in (first, second)] == [98, 5]
+
+
+async def test_a_stream_whose_end_is_cancelled_is_stored_all_the_same(
+    fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    core, store = (await fake_service()).core, PoorStore()
+    stream = Stream(core.pipeline, store, core.tokens, None, rules_of(core.settings))
+    await stream.open()
+    store.save_s = 0.2
+    await stream.frame(small_png, 0)
+    closing = asyncio.create_task(stream.close())
+    await asyncio.sleep(0.05)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    await stream.close()
+    saved = await store.load(key_of(stream.token))
+    assert saved is not None
+    assert saved.seq == 1

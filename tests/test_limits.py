@@ -108,6 +108,18 @@ async def test_every_image_of_a_batch_counts(
     assert statuses == [200, 429]
 
 
+@pytest.mark.parametrize("burst", [1, 4])
+async def test_a_batch_larger_than_the_burst_is_let_through_and_paid_off(
+    fake_service: FakeServiceFactory, small_png: bytes, burst: int
+) -> None:
+    service = await fake_service(rate_limit_per_s=0.01, rate_limit_burst=burst)
+    batch = form(*[small_png] * (burst + 2))
+    statuses = [
+        (await service.client.post("/align/batch", files=batch)).status_code for _ in range(2)
+    ]
+    assert statuses == [200, 429]
+
+
 async def test_each_key_has_a_share_of_its_own(
     fake_service: FakeServiceFactory, small_png: bytes
 ) -> None:
@@ -141,6 +153,7 @@ async def test_pages_of_allowed_origins_may_use_the_service(
         ("https://app.example", ["https://app.example"], True),
         ("https://evil.example", ["*"], True),
         ("null", [], False),
+        ("http://[", [], False),
     ],
 )
 def test_streams_are_for_pages_of_this_site_and_of_allowed_ones(

@@ -52,6 +52,9 @@ async def test_a_service_that_drains_wants_no_traffic(fake: FakeService) -> None
     answer = await fake.client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["status"] == "draining"
+    for path in ("/v2/health/ready", "/v2/models/fake/ready", "/v2/models/fake/versions/1/ready"):
+        answer = await fake.client.get(path)
+        assert (answer.status_code, answer.json()["ready"]) == (503, False)
 
 
 async def test_a_store_that_does_not_answer_is_degraded_but_ready(

@@ -1,6 +1,7 @@
 """A newer version in the model folder takes over while requests run."""
 
 import asyncio
+import hashlib
 import json
 import shutil
 import signal
@@ -60,6 +61,56 @@ async def test_a_damaged_version_is_refused_and_the_old_one_stays(
         with pytest.raises(ConfigurationError, match="sha256"):
             await core.reloader.reload()
         assert core.model.version == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("metadata.json", None), ("metadata.json", "{"), ("metadata.json", "[]"), ("model.onnx", "x")],
+    ids=["no metadata", "half of them", "a list", "no model"],
+)
+async def test_the_folder_is_looked_at_again_after_a_version_that_was_half_copied(
+    settings: SettingsFactory, tmp_path: Path, name: str, content: str | None
+) -> None:
+    folder = model_folder(tmp_path / "models")
+    async with open_core(settings(model_dir=folder)) as core:
+        half = tmp_path / "half"
+        shutil.copytree(folder / "atpn" / "1", half)
+        if content is None:
+            (half / name).unlink()
+        else:
+            (half / name).write_text(content)
+        if name == "model.onnx":  # what it should be, and yet no model
+            digest = hashlib.sha256(content.encode() if content else b"").hexdigest()
+            metadata = json.loads((half / "metadata.json").read_text()) | {"sha256": digest}
+            (half / "metadata.json").write_text(json.dumps(metadata))
+        half.rename(folder / "atpn" / "2")
+        with pytest.raises(ConfigurationError, match=name):
+            await core.reloader.reload()
+        core.reloader.request()
+        await asyncio.sleep(0.1)
+        shutil.copytree(folder / "atpn" / "1", folder / "atpn" / "3")
+        core.reloader.request()
+        await until(lambda: core.model.version == "3", within_s=20)
+
+
+async def test_whatever_goes_wrong_with_a_version_the_next_one_is_taken(
+    settings: SettingsFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = model_folder(tmp_path / "models")
+    chosen = settings(model_dir=folder)
+
+    def broken(model: ModelFile) -> Network:
+        if model.version == "2":
+            raise RuntimeError("out of luck")
+        return open_network(chosen, model)
+
+    async with open_core(chosen) as core, Reloader(core.pipeline, broken) as reloader:
+        add_version(folder, "2")
+        reloader.request()
+        await until(lambda: "out of luck" in caplog.text)
+        add_version(folder, "3")
+        reloader.request()
+        await until(lambda: core.model.version == "3", within_s=20)
 
 
 async def test_a_version_that_was_chosen_by_setting_stays(

@@ -57,6 +57,14 @@ async def test_a_stale_replica_cannot_overwrite_a_newer_frame(store: Store, seq:
     assert await store.load("a") == Saved(5, b"newest")
 
 
+async def test_more_calls_at_once_than_there_are_connections_wait_for_one(url: str) -> None:
+    store = RedisStore(url, ttl_s=60, timeout_s=5, prefix=f"test:{secrets.token_hex(4)}:")
+    keys = [f"stream {i}" for i in range(400)]
+    await asyncio.gather(*(store.save(key, Saved(1, b"state")) for key in keys))
+    assert set(await asyncio.gather(*(store.load(key) for key in keys))) == {Saved(1, b"state")}
+    await store.close()
+
+
 async def test_of_many_writers_at_once_the_newest_frame_wins(store: Store) -> None:
     writes = [store.save("a", Saved(seq, b"%d" % seq)) for seq in (3, 9, 1, 7, 5)]
     await asyncio.gather(*writes, return_exceptions=True)

@@ -37,10 +37,10 @@ def test_every_setting_can_be_given_by_a_variable_of_its_name(
 ) -> None:
     monkeypatch.setenv("ATPN_PORT", "9000")
     monkeypatch.setenv("ATPN_MAX_WAIT_MS", "2.5")
-    monkeypatch.setenv("ATPN_API_KEY_HASHES", '["ab", "cd"]')
+    monkeypatch.setenv("ATPN_API_KEY_HASHES", json.dumps(["ab" * 32, "CD" * 32]))
     settings = load_settings()
     assert (settings.port, settings.max_wait_ms) == (9000, 2.5)
-    assert settings.api_key_hashes == ["ab", "cd"]
+    assert settings.api_key_hashes == ["ab" * 32, "CD" * 32]
 
 
 def test_a_variable_may_be_in_small_letters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_an_item_of_a_list_that_is_wrong_is_told_by_its_place(
 def test_a_key_that_is_given_in_place_of_its_digest_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for value in ("hunter2", '[["hunter2"]]'):
+    for value in ("hunter2", '["hunter2"]', '[["hunter2"]]', json.dumps(["ab" * 32, "hunter2"])):
         monkeypatch.setenv("ATPN_API_KEY_HASHES", value)
         with pytest.raises(ConfigurationError) as refusal:
             load_settings()

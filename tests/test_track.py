@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -233,6 +234,15 @@ async def test_config_chooses_points_pose_and_number_of_faces(server: Server) ->
     assert "pose" not in answer["faces"][0]
 
 
+async def test_fewer_faces_are_followed_from_the_next_frame_on(server: Server) -> None:
+    frame = clips.two_faces()
+    async with stream(server) as (socket, _):
+        assert ids(await answered(socket, frame)) == [1, 2]
+        await socket.send('{"type": "config", "max_faces": 1}')
+        assert ids(await answered(socket, frame)) == [1]
+        assert ids(await answered(socket, frame)) == [1]
+
+
 async def test_reset_forgets_the_faces_but_gives_no_id_twice(server: Server) -> None:
     frame = clips.panning(1)[0]
     async with stream(server) as (socket, _):
@@ -452,7 +462,12 @@ async def test_a_stream_without_frames_is_closed_after_a_while_and_can_be_resume
     with running(stream_idle_s="0.5") as server:
         async with stream(server) as (socket, hello):
             await answered(socket, frames[0])
+            await socket.send('{"type": "config", "points": 98}')
+            said = time.monotonic()
+            await asyncio.sleep(0.4)
+            await socket.send('{"type": "config", "points": 98}')  # no frame
             assert (await received(socket))["reason"] == "idle"
+            assert time.monotonic() - said < 0.85
         async with stream(server, hello["token"]) as (socket, again):
             assert again["state"] == "resumed"
             assert ids(await answered(socket, frames[1])) == [1]

@@ -1,5 +1,6 @@
 """Tracking decisions on made-up sightings: who is kept, lost, found again, and under which id."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -139,6 +140,15 @@ def test_a_detection_that_the_network_does_not_confirm_is_not_tracked() -> None:
 
 def test_there_are_never_more_faces_than_asked_for() -> None:
     assert ids(detected(State(seq=1), LEFT, RIGHT, square(250, 300, 80))) == [1, 2]
+
+
+def test_a_stream_that_is_told_to_follow_fewer_faces_loses_the_others() -> None:
+    state = detected(State(seq=1), LEFT, RIGHT)
+    fewer = tracking.limited(state, replace(RULES, max_faces=1))
+    assert (ids(fewer), [t.track_id for t in fewer.lost]) == ([1], [2])
+    assert tracking.limited(state, RULES) is state
+    again = tracking.follow(fewer, 2, [seen(LEFT)], RULES)
+    assert ids(detected(again, RIGHT)) == [1, 2]
 
 
 def test_a_face_that_comes_back_where_it_was_lost_gets_its_id_back() -> None:

@@ -7,7 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
+from atpn.api.uploads import read_body
+from atpn.errors import ClientGone
 from atpn.faces.photographs import BoxKind
 from atpn.geometry import Box, roi_from_detection, square
 from tests.conftest import FakeService, FakeServiceFactory, Service
@@ -375,6 +379,20 @@ async def test_a_body_of_a_declared_size_above_the_limit_is_refused_unread(
     answer = await fake.client.post("/align", content=body(), headers=headers)
     assert_problem(answer, 413, "too_many_bytes", "30000", "20000")
     assert sent == []
+
+
+async def test_a_client_that_leaves_before_its_body_is_whole_is_gone(fake: FakeService) -> None:
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"ab", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    scope = {"type": "http", "headers": [], "app": fake.app}
+    with pytest.raises(ClientGone):
+        await read_body(Request(scope, receive), 1000)
 
 
 async def test_a_body_of_unknown_size_is_refused_as_soon_as_it_passes_the_limit(

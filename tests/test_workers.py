@@ -8,12 +8,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+import atpn.workers
+from atpn.workers import Workers
 from tests import clips
+from tests.conftest import SettingsFactory
 from tests.load import Streamed
 from tests.server import Server, metric, running
 from tests.stores import redis_server
@@ -159,3 +163,39 @@ def test_workers_end_when_their_parent_is_killed() -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def dying(
+    settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Workers, list[float]]:
+    """Two workers, each of which has ended whenever it is looked at, and a clock to set."""
+    now = [0.0]
+    workers = Workers(settings(workers=2), Mock())
+    dead = Mock(pid=1, exitcode=-9, is_alive=lambda: False)
+    monkeypatch.setattr(workers, "_start", lambda: dead)
+    monkeypatch.setattr(atpn.workers, "mark_process_dead", Mock())
+    monkeypatch.setattr(atpn.workers, "time", Mock(monotonic=lambda: now[0]))
+    workers._running = [workers._start() for _ in range(2)]
+    return workers, now
+
+
+def test_workers_that_die_now_and_then_are_replaced_for_ever(
+    settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers, now = dying(settings, monkeypatch)
+    for _ in range(50):
+        now[0] += 200
+        workers._replace_dead()
+    assert not workers._stopping.is_set()
+
+
+def test_workers_that_keep_dying_are_given_up(
+    settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers, now = dying(settings, monkeypatch)
+    for _ in range(3):
+        assert not workers._stopping.is_set()
+        now[0] += 5
+        workers._replace_dead()
+    assert workers._stopping.is_set()
+    assert workers._keep_dying

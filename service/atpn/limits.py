@@ -27,10 +27,11 @@ class RateLimiter:
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, client: str, count: int = 1) -> None:
+    def take(self, client: str, count: int = 1, paid: int = 0) -> None:
         """Take ``count`` tokens; RateLimited, and nothing taken, where they are not there.
 
-        More than a whole burst is let through where the bucket is full, and paid off after.
+        More than a whole burst is let through where the bucket is full, and paid off after;
+        ``paid`` were taken for the same request just before.
         """
         if not self._per_s:
             return
@@ -41,7 +42,7 @@ class RateLimiter:
         self._buckets[client] = bucket
         while len(self._buckets) > MOST_CLIENTS:
             self._buckets.popitem(last=False)
-        wanted = min(count, self._burst)
+        wanted = min(count, self._burst - paid)
         if bucket.tokens < wanted:
             raise RateLimited(
                 f"more than {self._per_s:g} images a second",

@@ -137,7 +137,7 @@ class Metrics:
             "Model and execution provider in use",
             ["name", "version", "provider"],
             registry=registry,
-            multiprocess_mode="max",
+            multiprocess_mode="livemax",
         )
         self.limits = Gauge(
             "atpn_limit",
@@ -186,9 +186,9 @@ class Queue:
         self.batch_ran = ran
         self._length = 0
 
-    def item_dropped(self, reason: str) -> None:
-        """Count the item."""
-        self._metrics.dropped.labels(reason).inc()
+    def item_dropped(self, reason: str, weight: int) -> None:
+        """Count its faces; a further step of an image that was let in weighs nothing, and is 1."""
+        self._metrics.dropped.labels(reason).inc(max(1, weight))
 
     def queue_is(self, length: int) -> None:
         """Add what has changed; called under the queue's lock."""

@@ -1,7 +1,8 @@
 """Sessions in Redis or Valkey: one server, a master behind Sentinels, or a Cluster."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -15,6 +16,9 @@ from typing_extensions import override
 
 from atpn.errors import ConfigurationError, StaleWrite, StoreUnavailable
 from atpn.sessions import Saved, Store
+
+#: Calls that are open at once; more wait. redis-py's pools hold 100 connections, and fail beyond.
+MOST_CALLS = 64
 
 
 def connect(url: str, timeout_s: float) -> tuple[redis_client.Redis, list[redis_client.Redis]]:
@@ -78,6 +82,8 @@ class RedisStore(Store):
     def __init__(self, url: str, ttl_s: float, timeout_s: float, prefix: str = "atpn:") -> None:
         self._ttl_ms = int(ttl_s * 1000)
         self._prefix = prefix
+        self._timeout_s = timeout_s
+        self._places = asyncio.Semaphore(MOST_CALLS)
         self._redis, self._others = connect(url, timeout_s)
         # Sent by its digest; whole only to a server that has not seen it (or was restarted).
         self._compare_and_set = self._redis.register_script(_SAVE)
@@ -95,7 +101,7 @@ class RedisStore(Store):
             return await self._load(key)
 
     async def _load(self, key: str) -> Saved | None:
-        with _answering():
+        async with self._call():
             seq, data = await self._redis.hmget(self._prefix + key, ["seq", "data"])
         if seq is None or data is None:
             return None
@@ -104,7 +110,7 @@ class RedisStore(Store):
     @override
     async def save(self, key: str, state: Saved) -> None:
         """StoreUnavailable if Redis does not answer."""
-        with _answering():
+        async with self._call():
             written = await self._compare_and_set(
                 [self._prefix + key], [str(state.seq), state.data, str(self._ttl_ms)]
             )
@@ -113,7 +119,7 @@ class RedisStore(Store):
 
     @override
     async def ping(self) -> None:
-        with _answering():
+        async with self._call():
             await self._redis.ping()
 
     async def close(self) -> None:
@@ -121,11 +127,19 @@ class RedisStore(Store):
         for client in (self._redis, *self._others):
             await client.aclose()
 
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """StoreUnavailable for whatever redis-py raises; a Cluster's errors are a kind of their own."""
-    try:
-        yield
-    except (RedisError, RedisClusterException) as error:
-        raise StoreUnavailable(str(error)) from error
+    @asynccontextmanager
+    async def _call(self) -> AsyncIterator[None]:
+        """StoreUnavailable for whatever redis-py raises (a Cluster's errors are a kind of their
+        own), and where so many calls are open that none of them ends within the timeout.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"{MOST_CALLS} calls wait for Redis already") from None
+        try:
+            yield
+        except (RedisError, RedisClusterException) as error:
+            raise StoreUnavailable(str(error)) from error
+        finally:
+            self._places.release()

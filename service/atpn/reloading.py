@@ -77,6 +77,8 @@ class Reloader:
                     log.info("reload: %s/%s stays in use", model.name, model.version)
             except ConfigurationError as error:
                 log.error("reload: %s", error)
+            except Exception:
+                log.exception("reload failed; the old version stays in use")
 
     async def _asked_within(self, seconds: float | None) -> bool:
         try:

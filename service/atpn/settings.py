@@ -178,7 +178,7 @@ class Settings(BaseSettings):
         default=100_000, ge=1, description="sessions kept in memory without Redis"
     )
 
-    api_key_hashes: list[str] = Field(
+    api_key_hashes: list[Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]] = Field(
         default=[],
         description="JSON list of SHA-256 digests (hex) of accepted API keys; empty accepts all",
     )

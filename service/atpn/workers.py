@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import SimpleQueue
 from types import FrameType
@@ -22,6 +23,7 @@ from atpn.settings import Settings
 log = logging.getLogger("atpn.workers")
 
 CHECK_S = 0.5  # between looks at the workers
+DYING_S = 300.0  # in which more than two deaths for each worker are too many
 
 
 class Workers:
@@ -37,7 +39,7 @@ class Workers:
         self._refusals: SimpleQueue[str] = self._spawn.SimpleQueue()
         self._running: list[SpawnProcess] = []
         self._stopping = threading.Event()
-        self._died = 0
+        self._deaths: list[float] = []  # when, of the last DYING_S
 
     def run(self) -> int:
         """Serve until told to stop; 0, or 1 where workers kept dying.
@@ -58,7 +60,11 @@ class Workers:
                 process.join()
         if not self._refusals.empty():
             raise ConfigurationError(self._refusals.get())
-        return 1 if self._died > 2 * self._settings.workers else 0
+        return 1 if self._keep_dying else 0
+
+    @property
+    def _keep_dying(self) -> bool:
+        return len(self._deaths) > 2 * self._settings.workers
 
     def _start(self) -> SpawnProcess:
         process = self._spawn.Process(
@@ -77,8 +83,9 @@ class Workers:
             log.error("worker %d ended with %s; starting another", process.pid, process.exitcode)
             if process.pid is not None:
                 mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
-            self._died += 1
-            if self._died > 2 * self._settings.workers:
+            now = time.monotonic()
+            self._deaths = [at for at in self._deaths if now - at < DYING_S] + [now]
+            if self._keep_dying:
                 log.error("workers keep dying: giving up")
                 self._on_signal(signal.SIGTERM, None)
                 return

@@ -14,9 +14,9 @@ from atpn.api.queries import AlignQuery, BoxesQuery, PointsQuery
 from atpn.api.uploads import Upload, read_batch, read_upload
 from atpn.core import Core
 from atpn.engine.lanes import Priority
-from atpn.errors import AtpnError
+from atpn.errors import AtpnError, DeadlineExceeded
 from atpn.faces.drawing import rendered
-from atpn.faces.photographs import Photograph, look_at
+from atpn.faces.photographs import Photograph, Seen, look_at
 from atpn.traces import note
 
 router = APIRouter(tags=["faces"])
@@ -49,8 +49,8 @@ async def align_batch(request: Request, query: Annotated[PointsQuery, Query()]) 
     settings = core.settings
     with core.open_request():
         uploads = await read_batch(request, settings.max_batch_bytes, settings.max_batch_images)
-        if len(uploads) > 1:  # one is paid for
-            core.limiter.take(request.state.client, len(uploads) - 1)
+        if len(uploads) > 1:  # the gate took one
+            core.limiter.take(request.state.client, len(uploads) - 1, paid=1)
         timeout_s = timeout_of(request, settings.request_timeout_s)
         work = look_at_all(core, uploads, query, timeout_s)
         results = await unless_gone(request, work)
@@ -83,13 +83,22 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
         route = request.scope["path"]
         work = look_at(core.pipeline, photo, timeout_s, Priority.PHOTO, route)
         seen = await unless_gone(request, work)
-    payload = photo_payload(core.model, view, seen)
-    headers = timing_headers(payload["ms"])
-    note(payload["ms"], len(seen.faces))
-    if not drawn:
-        return packed(payload, kind, headers)
-    data = await asyncio.to_thread(rendered, seen.image.pixels, seen.faces, kind)
-    return Response(data, headers=headers, media_type=kind)
+        payload = photo_payload(core.model, view, seen)
+        headers = timing_headers(payload["ms"])
+        note(payload["ms"], len(seen.faces))
+        if not drawn:
+            return packed(payload, kind, headers)
+        drawing = drawn_as(kind, seen, timeout_of(request, settings.request_timeout_s))
+        return Response(await unless_gone(request, drawing), headers=headers, media_type=kind)
+
+
+async def drawn_as(kind: str, seen: Seen, timeout_s: float) -> bytes:
+    """The photograph with its faces drawn, encoded; DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.to_thread(rendered, seen.image.pixels, seen.faces, kind)
+    except TimeoutError:
+        raise DeadlineExceeded("the picture was not drawn in time") from None
 
 
 def timing_headers(ms: dict[str, float]) -> dict[str, str]:

@@ -64,5 +64,9 @@ def check_origin(allowed: list[str], headers: Mapping[str, str]) -> None:
     origin = headers.get("origin")
     if origin is None or origin in allowed or "*" in allowed:
         return
-    if urlsplit(origin).netloc != headers.get("host"):
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:  # no URL at all
+        host = ""
+    if host != headers.get("host"):
         raise ForbiddenOrigin(f"pages of {origin} may not open streams: see ATPN_CORS_ORIGINS")

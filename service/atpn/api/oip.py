@@ -33,6 +33,8 @@ Payload = dict[str, Any]
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
+DRAINING: dict[int | str, dict[str, Any]] = {503: {"description": "Draining"}}
+
 
 @router.get("", summary="Server metadata")
 @router.get("/", include_in_schema=False)
@@ -47,11 +49,7 @@ async def live() -> Payload:
     return {"live": True}
 
 
-@router.get(
-    "/health/ready",
-    responses={503: {"description": "Draining"}},
-    summary="Is the server ready?",
-)
+@router.get("/health/ready", responses=DRAINING, summary="Is the server ready?")
 async def ready(request: Request) -> Response:
     """503 while draining."""
     wanted = request.app.state.core.wanted
@@ -77,14 +75,18 @@ async def model_metadata(request: Request, name: str, version: str | None = None
     }
 
 
-@router.get("/models/{name}/ready", responses=NO_MODEL, summary="Is the model ready?")
+@router.get("/models/{name}/ready", responses=NO_MODEL | DRAINING, summary="Is the model ready?")
 @router.get(
-    "/models/{name}/versions/{version}/ready", responses=NO_MODEL, summary="Is the version ready?"
+    "/models/{name}/versions/{version}/ready",
+    responses=NO_MODEL | DRAINING,
+    summary="Is the version ready?",
 )
-async def model_ready(request: Request, name: str, version: str | None = None) -> Payload:
-    """Models are warm before the server listens."""
+async def model_ready(request: Request, name: str, version: str | None = None) -> Response:
+    """Models are warm before the server listens; 503 while draining."""
     core = served(request, name, version)
-    return {"name": core.model.name, "ready": core.wanted}
+    return JSONResponse(
+        {"name": core.model.name, "ready": core.wanted}, 200 if core.wanted else 503
+    )
 
 
 @router.post(

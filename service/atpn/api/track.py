@@ -123,16 +123,19 @@ class Connection:
         }
 
     async def _receive(self) -> None:
-        idle_s = self._core.settings.stream_idle_s
+        idle_s, clock = self._core.settings.stream_idle_s, asyncio.get_running_loop().time
+        ends = clock() + idle_s
         while True:
             try:
-                async with asyncio.timeout(idle_s):
+                async with asyncio.timeout_at(ends):
                     message = await self._socket.receive()
             except TimeoutError:
                 await self._goodbye("idle", GOING_AWAY)
                 return
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1005))
+            if message.get("bytes") is not None:  # a stream lives on frames
+                ends = clock() + idle_s
             await self._handle(message)
 
     async def _handle(self, message: Any) -> None:
@@ -199,6 +202,7 @@ class Connection:
     async def _answer_one(self, mail: Mail) -> None:
         if mail.reset:
             self._stream.reset()
+        view = self._view  # what is wanted of this frame, whatever is configured meanwhile
         try:
             result = await self._stream.frame(mail.frame, mail.skipped)
         except AtpnError as error:
@@ -210,18 +214,18 @@ class Connection:
         else:
             self._core.metrics.frames.labels(result.state).inc()
             self._core.metrics.faces.labels("/track").inc(len(result.faces))
-            payload = frame_payload(result, mail.skipped, self._view)
-            if self._view.smoothing:
-                self._smooth(result, payload)
+            payload = frame_payload(result, mail.skipped, view)
+            if view.smoothing:
+                self._smooth(result, payload, view.points or 98)
             await self._send(payload)
             self._core.metrics.frame_seconds.observe(time.monotonic() - mail.arrived_s)
 
-    def _smooth(self, result: FrameResult, payload: Payload) -> None:
+    def _smooth(self, result: FrameResult, payload: Payload, count: int) -> None:
         """Add ``smoothed`` to each face."""
         seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
         smoothed = self._smoother(seen, result.at_s)
         for fields, points in zip(payload["faces"], smoothed, strict=True):
-            fields["smoothed"] = points_payload(points, self._view.points or 98)
+            fields["smoothed"] = points_payload(points, count)
 
     async def _drain(self) -> None:
         await self._core.draining.wait()

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from atpn.api.deadlines import timeout_of
 from atpn.api.queries import parse_boxes
 from atpn.errors import (
+    ClientGone,
     InvalidRequest,
     RequestTimeout,
     TooLarge,
@@ -99,7 +100,7 @@ async def _all_of(request: Request, max_bytes: int) -> bytes:
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise InvalidRequest("the client went away while it sent the body")
+            raise ClientGone("the client went away while it sent the body")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > max_bytes:

@@ -39,11 +39,11 @@ class Batcher(Generic[T, R]):
     (or after ``max_wait_ms``, if that is not 0); one that is busy lets the queue grow into the
     next batch. The more urgent go first, but each batch of several has a place for the item that
     has waited longest, and of batches of one every fourth is it, so that nobody starves. Items
-    that wait weigh at most ``max_queue`` together, and bulk work fills no more than half of that;
-    a request that does not fit, or would wait too long for its deadline, is refused whole, before
-    anything of it is queued. If a batch
-    fails, its items are run one by one, so that one bad item fails alone; an AtpnError of ``run``
-    is every item's, and nothing is run again.
+    that wait weigh at most ``max_queue`` together, or are those of one request that alone weighs
+    more, and bulk work fills no more than half of that; a request that does not fit, or would wait
+    too long for its deadline, is refused whole, before anything of it is queued. If a batch fails,
+    its items are run one by one, so that one bad item fails alone; an AtpnError of ``run`` is every
+    item's, and nothing is run again.
 
     Use it as ``async with Batcher(...) as batcher``. Futures are touched on the event loop only:
     the threads take entries under a lock and hand each batch's results over in one call.
@@ -145,7 +145,7 @@ class Batcher(Generic[T, R]):
                 waiting.append(self._queue.pop(oldest=False))
             self._sleepers.wake(len(self._threads))
         for entry in waiting:
-            self._observer.item_dropped("shutdown")
+            self._observer.item_dropped("shutdown", entry.weight)
             _settle(entry, ShuttingDown("the service is shutting down"))
         await asyncio.to_thread(self._join)
 
@@ -165,8 +165,8 @@ class Batcher(Generic[T, R]):
     def _admit(self, weight: int, priority: Priority, timeout_s: float) -> None:
         room = self._max_queue if priority < Priority.BULK else max(1, self._max_queue // 2)
         if not self._fits(weight, room, priority, timeout_s):
-            for _ in range(self._queue.drop_done()):
-                self._observer.item_dropped("cancelled")
+            for entry in self._queue.drop_done():
+                self._observer.item_dropped(_why_done(entry), entry.weight)
             if not self._fits(weight, room, priority, timeout_s):
                 raise Overloaded(
                     f"{self._queue.weight} items wait: {weight} more would exceed {room}, or be "
@@ -178,7 +178,7 @@ class Batcher(Generic[T, R]):
         """Whether there is room, and what comes would surely be done in time."""
         waiting = self._queue.weight
         if not weight or not waiting:
-            return weight <= room
+            return True
         return waiting + weight <= room and self._wait_s(priority) < timeout_s * PROMPT
 
     def _wait_s(self, priority: Priority) -> float:
@@ -223,9 +223,9 @@ class Batcher(Generic[T, R]):
             fair = len(batch) == most - 1 > 0 or (most == 1 and self._batches % 4 == 3)
             entry = self._queue.pop(oldest=fair)
             if entry.future.done():
-                self._observer.item_dropped("cancelled")
+                self._observer.item_dropped(_why_done(entry), entry.weight)
             elif entry.deadline <= now:
-                self._observer.item_dropped("deadline")
+                self._observer.item_dropped("deadline", entry.weight)
                 late = DeadlineExceeded("the deadline passed while the work was queued")
                 refused.append((entry, late))
             else:
@@ -268,6 +268,11 @@ class Batcher(Generic[T, R]):
 
     def _hand_over(self, outcomes: "list[tuple[Entry[T, Done[R]], Done[R] | AtpnError]]") -> None:
         self._loop.call_soon_threadsafe(_settle_all, outcomes)
+
+
+def _why_done(entry: Entry[T, Done[R]]) -> str:
+    """Why nobody waits for an entry that was not run: its caller left, or `_expire` came first."""
+    return "cancelled" if entry.future.cancelled() else "deadline"
 
 
 def _settle_all(outcomes: "list[tuple[Entry[T, Done[R]], Done[R] | AtpnError]]") -> None:

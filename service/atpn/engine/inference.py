@@ -75,12 +75,22 @@ def find_model(folder: Path, name: str, version: str | None = None) -> ModelFile
         raise ConfigurationError(f"model {name!r} has no version {version!r}, only {have}")
     chosen = version or versions[-1]
     path = root / chosen / "model.onnx"
-    metadata = json.loads((root / chosen / "metadata.json").read_text())
-    model = ModelFile(name, chosen, path, metadata)
+    model = ModelFile(name, chosen, path, _metadata(root / chosen / "metadata.json"))
+    metadata = model.metadata
     _check(path, metadata.get("sha256"))
     if model.without_pose is not None:
         _check(model.without_pose, metadata["sha256_without_pose"])
     return model
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    try:
+        metadata = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    if not isinstance(metadata, dict):
+        raise ConfigurationError(f"{path} is no JSON object")
+    return metadata
 
 
 def _check(path: Path, digest: object) -> None:
@@ -105,8 +115,8 @@ def available_cores() -> int:
 def open_session(path: Path, device: str, threads: int) -> ort.InferenceSession:
     """An ONNX Runtime session on ``device`` (auto, cpu, cuda, tensorrt).
 
-    An explicit device that ONNX Runtime cannot give raises ConfigurationError: it would
-    otherwise fall back to the CPU with only a log line.
+    ConfigurationError for a file that is no model, and for an explicit device that ONNX Runtime
+    cannot give: it would otherwise fall back to the CPU with only a log line.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -119,13 +129,13 @@ def open_session(path: Path, device: str, threads: int) -> ort.InferenceSession:
         wanted = [p for p in ("CUDAExecutionProvider",) if p in available]
     else:
         wanted = [PROVIDERS[device]]
-    session = ort.InferenceSession(
-        str(path),
-        options,
-        providers=list(dict.fromkeys([*wanted, "CPUExecutionProvider"]))
-        if device == "auto" or wanted[0] in available
-        else ["CPUExecutionProvider"],
-    )
+    there = wanted if device == "auto" or wanted[0] in available else []
+    try:
+        session = ort.InferenceSession(
+            str(path), options, providers=list(dict.fromkeys([*there, CPU]))
+        )
+    except Exception as error:  # ONNX Runtime's own have nothing else in common
+        raise ConfigurationError(f"{path} cannot be loaded: {error}") from error
     if device != "auto" and PROVIDERS[device] not in session.get_providers():
         raise ConfigurationError(
             f"device {device!r} was asked for, but ONNX Runtime offers only "

@@ -64,9 +64,9 @@ class Lanes(Generic[T, F]):
         self._weights[entry.priority] -= entry.weight
         return entry
 
-    def drop_done(self) -> int:
-        """Take out entries that nobody waits for; how many they were."""
-        before = sum(map(len, self._lanes))
+    def drop_done(self) -> list[Entry[T, F]]:
+        """Take out the entries that nobody waits for."""
+        done = [entry for lane in self._lanes for entry in lane if entry.future.done()]
         self._lanes = [deque(e for e in lane if not e.future.done()) for lane in self._lanes]
         self._weights = [sum(e.weight for e in lane) for lane in self._lanes]
-        return before - sum(map(len, self._lanes))
+        return done

@@ -9,7 +9,7 @@ class Observer(Protocol):
     def batch_ran(self, size: int, seconds: float) -> None:
         """A batch of ``size`` items took ``seconds``."""
 
-    def item_dropped(self, reason: str) -> None:
+    def item_dropped(self, reason: str, weight: int) -> None:
         """An item left the queue without being run: cancelled, deadline or shutdown."""
 
     def queue_is(self, length: int) -> None:
@@ -22,7 +22,7 @@ class Silent(Observer):
     def batch_ran(self, size: int, seconds: float) -> None:
         """Ignore."""
 
-    def item_dropped(self, reason: str) -> None:
+    def item_dropped(self, reason: str, weight: int) -> None:
         """Ignore."""
 
     def queue_is(self, length: int) -> None:

@@ -36,7 +36,7 @@ class Followed:
 
 def follow_frame(state: State, width: int, height: int, rules: Rules) -> Steps[Followed]:
     """Follow the tracks of ``state``, whose seq is this frame's, in a frame of that size."""
-    before = tracking.resized(state, width, height)
+    before = tracking.limited(tracking.resized(state, width, height), rules)
     seen = yield from look([track.roi for track in before.tracks])
     state = tracking.follow(before, before.seq, sightings(seen), rules)
     faces = {t.track_id: face for t, face in zip(before.tracks, seen, strict=True)}

@@ -208,11 +208,11 @@ class Stream:
 
     async def close(self) -> None:
         """Write the last state again: it may not have been, and its time begins with the end of
-        the stream. Each try is bounded by the store's timeout; a second call writes nothing.
+        the stream. Each try is bounded by the store's timeout; a second call writes nothing, but
+        waits for the first one's where that was cancelled.
         """
-        last, self._last = self._last, None
+        if self._last is not None:
+            self._save(self._last)
+            self._last = None
         if self._saving is not None:
-            await self._saving
-        if last is not None:
-            self._unsaved = last
-            await self._write()
+            await asyncio.shield(self._saving)

@@ -109,6 +109,14 @@ def resized(state: State, width: int, height: int) -> State:
     )
 
 
+def limited(state: State, rules: Rules) -> State:
+    """No more tracks than the rules allow; the others are lost, and may return with their ids."""
+    most = rules.max_faces
+    if len(state.tracks) <= most:
+        return state
+    return replace(state, tracks=state.tracks[:most], lost=state.lost + state.tracks[most:])
+
+
 def follow(state: State, seq: int, sightings: list[Sighting], rules: Rules) -> State:
     """Frame ``seq`` seen through the ROIs of ``state.tracks``: keep, move or lose each.
 
