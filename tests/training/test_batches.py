@@ -1,14 +1,25 @@
 """Batches are reproducible by number and are what each stage expects."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from numpy.random import Generator
 
 from atpn.geometry import CROP_SIZE, Box, square
-from atpn_training.data.batches import Batch, Numbered, batches
+from atpn_training.data.batches import (
+    MOST_ASIDE,
+    Batch,
+    Numbered,
+    Sampler,
+    batches,
+    trust,
+    turned_aside,
+)
 from atpn_training.data.negatives import is_negative, shifted_negative
 from atpn_training.data.scenes import split_list
-from tests.training.synthetic import made_up_sampler
+from tests.training.synthetic import made_up_faces, made_up_sampler
 
 
 def assert_same(a: Batch, b: Batch) -> None:
@@ -77,3 +88,23 @@ def test_training_and_validation_share_no_picture() -> None:
     train, val = split_list(items, "train"), split_list(items, "val")
     assert sorted(train + val) == items
     assert val == [0, 10, 20]
+
+
+def test_faces_that_look_aside_are_drawn_more_often_but_for_those_of_pointing04() -> None:
+    euler = np.zeros((5, 3), np.float32)
+    euler[:, 0] = np.radians([0, -30, 80, 80, np.nan])
+    source = np.array(["web", "web", "web", "pointing04", "web"])
+    faces = replace(made_up_faces(5), euler=euler, source=source)
+    assert turned_aside(faces).tolist() == pytest.approx([1, 2, MOST_ASIDE, 1, 1])
+
+
+def test_points_made_by_hand_count_in_full_whatever_the_teachers_passes_say() -> None:
+    spread, source = np.array([0, 0.02, 0.02], np.float32), np.array(["web", "web", "infanface"])
+    faces = replace(made_up_faces(3), spread=spread, source=source)
+    assert trust(faces).tolist() == pytest.approx([1, 0.5, 1])
+
+
+def test_a_face_whose_label_cannot_be_used_is_no_positive() -> None:
+    faces = made_up_faces(4)
+    faces.weight[:3] = 0
+    assert Sampler(faces, [faces.images[0]])._wide.tolist() == [3]

@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from atpn.landmarks import EXACT_68
 from atpn_training.data.faces import load_faces
-from atpn_training.data.labels import calibrated, hand_targets
+from atpn_training.data.labels import TEACHER_ASIDE, calibrated, hand_targets
 from atpn_training.data.scenes import scrambled
 from tests.training.synthetic import write_data
 
@@ -92,3 +93,18 @@ def test_a_picture_for_validation_is_not_trained_on_under_another_name(tmp_path:
     shutil.copy(tmp_path / "faces/lfpw/0.jpg", tmp_path / "faces/pointing04/4.jpg")
     assert len(load_faces(tmp_path, "train")) == 2
     assert len(load_faces(tmp_path, "val")) == 5
+
+
+def test_the_teachers_points_are_moved_for_training_alone(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    labels = dict(np.load(tmp_path / "labels.npz"))
+    judged = load_faces(tmp_path, "val")
+    assert (judged.teacher == labels["teacher98"]).all()
+    listed = (tmp_path / "faces.csv").read_text()
+    (tmp_path / "faces.csv").write_text(listed.replace(",val,", ",train,"))
+    learned = load_faces(tmp_path, "train")
+    moved = learned.points - labels["teacher98"]
+    assert moved[learned.source == "web"][..., 0] == pytest.approx(TEACHER_ASIDE, abs=1e-4)
+    assert moved[learned.source == "web"][..., 1] == pytest.approx(0, abs=1e-4)
+    by_hand = learned.source == "wflw30"
+    assert (learned.points[by_hand] == labels["hand98"][by_hand]).all()

@@ -27,7 +27,7 @@ NEGATIVES = 3
 #: How much more often the pose stage draws Pointing'04, which has the only real profiles.
 REAL_PROFILES = 3.0
 #: The alignment stage draws a face 1 + (yaw / this)^2 times as often, MOST_ASIDE at most: beyond
-#: 45 degrees of yaw are 10 % of its crops, and would be 5 %. Pointing'04, which has so many, is not.
+#: 45 degrees of yaw are 10 % of its crops, and would be 5 %. Not so Pointing'04, which has many.
 ASIDE_DEG, MOST_ASIDE = 30.0, 5.0
 PROFILE_SHARE = 0.25  # of the pose stage's samples are heads turned on by `profiles`
 

@@ -34,7 +34,7 @@ class Faces:
 
     images: Images  # (N, 192, 192, 3) RGB
     points: Array  # (N, 98, 2) target landmarks
-    teacher: Array  # (N, 98, 2) the teacher's landmarks, less their offset to one side
+    teacher: Array  # (N, 98, 2) the teacher's landmarks; see `load_faces`
     hand68: Array  # (N, 68, 2), NaN where absent
     mesh: Array  # (N, 3) yaw, pitch, roll in radians by the face mesh, NaN where absent
     euler: Array  # (N, 3) target yaw, pitch, roll: the mesh's, calibrated
@@ -96,13 +96,18 @@ def load_meshes(root: Path, split: str, open_only: bool = False) -> Array:
 
 
 def load_faces(root: Path, split: str, open_only: bool = False) -> Faces:
-    """Read ``faces.csv``, ``labels.npz`` and the crops of one split (``train`` or ``val``)."""
+    """Read ``faces.csv``, ``labels.npz`` and the crops of one split (``train`` or ``val``).
+
+    The teacher's points are moved to where the faces' are (`labels.TEACHER_ASIDE`) for training;
+    those that networks are judged by stay as they are, so that figures can be compared.
+    """
     rows = _listed(root, split, open_only)
     chosen, picked = list(rows), list(rows.values())
     with np.load(root / "labels.npz") as labels:
         teacher, hand98, hand68 = (labels[k][chosen] for k in ("teacher98", "hand98", "hand68"))
         rotation = labels["rotation"][chosen]
-    teacher = teacher + np.array([TEACHER_ASIDE, 0], np.float32)
+    if split == "train":
+        teacher = teacher + np.array([TEACHER_ASIDE, 0], np.float32)
     images = np.empty((len(picked), STORED, STORED, 3), np.uint8)
     for i, row in enumerate(tqdm(picked, desc=f"reading {split} faces", unit="face")):
         images[i] = read_rgb(root / row["file"])
