@@ -132,4 +132,4 @@ $(VENV)/.%: pyproject.toml .ci/venv
 	touch $@
 
 clean: ## removes what these made
-	rm -rf $(VENV) .venv-* clients/js/node_modules build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(SUPPLY) .venv-mlserver .venv-kserve clients/js/node_modules build dist .pytest_cache .mypy_cache .ruff_cache

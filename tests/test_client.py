@@ -30,12 +30,14 @@ from websockets.typing import Subprotocol
 
 from atpn import AsyncClient, Client
 from atpn.client import ConnectionFailed, Frame, Picture, ServiceError, TimedOut
+from atpn.client.aio import as_async
+from atpn.client.connection import bound
 from atpn.client.parts import NotAsked
 from atpn.client.requests import GROUP_BYTES, groups
 from atpn.geometry import Image
 from atpn.landmarks import to_5, to_68
 from tests import clips
-from tests.conftest import png
+from tests.conftest import png, until
 from tests.loopback import relay, served
 from tests.server import Server, running
 from tests.stores import redis_server
@@ -784,6 +786,32 @@ async def test_a_service_that_reads_nothing_more_is_left_for_another(
         finally:
             done.set()
             peer.join()
+
+
+async def test_cameras_that_show_nothing_leave_the_loops_threads_to_others() -> None:
+    shown, waiting = threading.Event(), []
+
+    def camera() -> Iterator[Picture]:
+        waiting.append(1)
+        shown.wait(20)
+        yield b"frame"
+
+    async def first() -> Picture:
+        return await anext(as_async(camera()))
+
+    streams = [asyncio.create_task(first()) for _ in range(40)]  # more than a loop has threads
+    try:
+        await until(lambda: len(waiting) == 40)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 5) == 1
+    finally:
+        shown.set()
+    assert await asyncio.gather(*streams) == [b"frame"] * 40
+
+
+def test_a_connection_that_was_closed_at_once_is_still_asked_why() -> None:
+    with socket.socket() as closed:
+        pass
+    bound(closed, 1)
 
 
 @pytest.mark.parametrize("url", ["http://localhost:80o0", "http://[::1"])

@@ -85,6 +85,15 @@ async def test_counters_grow_with_the_requests(fake: FakeService, small_png: byt
     assert after["atpn_inference_seconds_count{}"] == after["atpn_batch_faces_count{}"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/metrics/", "//metrics", "/metrics;x", "/%256detrics", "/METRICS"]
+)
+async def test_metrics_have_one_path_which_proxies_can_hide(fake: FakeService, path: str) -> None:
+    answer = await fake.client.get(f"http://atpn{path}")
+    assert answer.status_code in {307, 404}
+    assert "atpn_requests" not in answer.text
+
+
 async def test_the_scrape_itself_is_counted_by_the_next(fake: FakeService) -> None:
     await scraped(fake)
     assert (await scraped(fake))["atpn_requests_total{route=/metrics,status=200}"] == 1

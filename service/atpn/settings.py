@@ -73,7 +73,11 @@ class Settings(BaseSettings):
         default=8, ge=1, le=256, description="most faces in one run of the network"
     )
     max_wait_ms: float = Field(
-        default=0.0, ge=0, le=1000, description="how long an idle engine waits for more faces"
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="how long an idle engine waits for more faces; on a CPU of images with more "
+        "than half a batch of them alone, for fewer are run by the image's own thread",
     )
     max_queue_faces: int = Field(
         default=256,

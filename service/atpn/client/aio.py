@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
@@ -288,5 +289,10 @@ async def as_async(frames: Frames) -> AsyncIterator[Picture]:
     def take() -> list[Picture]:
         return list(itertools.islice(source, 1))
 
-    while taken := await asyncio.to_thread(take):
-        yield taken[0]
+    # Of its own: the loop's few threads would all be waiting for cameras.
+    thread = ThreadPoolExecutor(1, "atpn-frames")
+    try:
+        while taken := await asyncio.get_running_loop().run_in_executor(thread, take):
+            yield taken[0]
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import socket
+from contextlib import suppress
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -45,7 +46,8 @@ def bound(raw: socket.socket, timeout_s: float) -> None:
     """
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         ms = min(max(round(1000 * timeout_s), 1), LONGEST_MS)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ms)
+        with suppress(OSError):  # refused and closed already: why is still to be read
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ms)
 
 
 def loss_of(error: Exception, timeout_s: float, opening: bool) -> Loss:
