@@ -65,6 +65,24 @@ async def test_more_calls_at_once_than_there_are_connections_wait_for_one(url: s
     await store.close()
 
 
+async def test_calls_that_wait_for_a_redis_that_hangs_give_up_in_time() -> None:
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        store = RedisStore(f"redis://127.0.0.1:{port}/0", ttl_s=1, timeout_s=0.5)
+        calls = (store.save(f"stream {i}", Saved(1, b"state")) for i in range(100))
+        async with asyncio.timeout(20):
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        assert sum("calls wait" in str(outcome) for outcome in outcomes) > 0
+        over.set()
+        await store.close()
+
+
 async def test_of_many_writers_at_once_the_newest_frame_wins(store: Store) -> None:
     writes = [store.save("a", Saved(seq, b"%d" % seq)) for seq in (3, 9, 1, 7, 5)]
     await asyncio.gather(*writes, return_exceptions=True)

@@ -133,7 +133,9 @@ class RedisStore(Store):
         own), and where so many calls are open that none of them ends within the timeout.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
+            if self._places.locked():
+                await asyncio.wait_for(self._places.acquire(), self._timeout_s)
+            else:  # at once
                 await self._places.acquire()
         except TimeoutError:
             raise StoreUnavailable(f"{MOST_CALLS} calls wait for Redis already") from None
