@@ -145,6 +145,7 @@ PHOTO_BODY = {
 }
 
 _OIP_PROBLEM: dict[str, Any] = {"model": Problem, "content": {MEDIA_TYPE: {}}}
+DRAINING: dict[int | str, dict[str, Any]] = {503: {"description": "Draining"}}
 NO_MODEL: dict[int | str, dict[str, Any]] = {
     404: {**_OIP_PROBLEM, "description": "A model or version that is not served"}
 }

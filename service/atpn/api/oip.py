@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from atpn import __version__
 from atpn.api.deadlines import timeout_of, unless_gone, wanted_core
-from atpn.api.documentation import INFER_BODY, INFER_RESPONSES, NO_MODEL
+from atpn.api.documentation import DRAINING, INFER_BODY, INFER_RESPONSES, NO_MODEL
 from atpn.api.uploads import read_body
 from atpn.core import Core
 from atpn.engine.inference import Prediction
@@ -32,8 +32,6 @@ from atpn.errors import InvalidRequest, NoSuchModel
 Payload = dict[str, Any]
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-
-DRAINING: dict[int | str, dict[str, Any]] = {503: {"description": "Draining"}}
 
 
 @router.get("", summary="Server metadata")

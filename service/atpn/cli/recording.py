@@ -29,7 +29,7 @@ class Drawings(Sink):
         with tempfile.TemporaryFile(dir=folder):
             pass
         self._folder = folder
-        self._used: set[str] = set()
+        self._used: set[Path] = set()
         self._inputs = {_file_of(Path(name)) for name in inputs} - {None}
 
     @override
@@ -42,12 +42,11 @@ class Drawings(Sink):
 
     def _free(self, stem: str) -> Path:
         """Of that name, or with a number where another image has it or it leads to an input."""
-        for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
-            path = self._folder / f"{name}.jpg"
-            if name not in self._used and _file_of(path) not in self._inputs:
-                self._used.add(name)
-                return path
-        raise AssertionError("the count has no end")
+        names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+        paths = (self._folder / f"{name}.jpg" for name in names)
+        path = next(p for p in paths if p not in self._used and _file_of(p) not in self._inputs)
+        self._used.add(path)
+        return path
 
 
 def _file_of(path: Path) -> tuple[int, int] | None:
