@@ -1,14 +1,17 @@
 """Live sources: what a camera of the network that stalls, hangs up or sends junk comes to."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer import BadParameter
 
 from atpn.cli.camera import Camera, Patience, camera, shown
 from atpn.cli.inputs import Unreadable
+from atpn.cli.options import check_sources
 from atpn.cli.sources import sources
 from atpn.cli.video import Shot
 from atpn.client.pictures import pixels
@@ -139,6 +142,24 @@ def test_devices_and_urls_are_cameras_whose_names_have_no_secrets_in_them() -> N
     for url in ("ftp://h/v.mp4", "file:///etc/passwd", "concat://a|b"):
         with pytest.raises(Unreadable, match="rtsp://, rtsps://, http://, https://"):
             sources(url, patience)
+
+
+@pytest.mark.parametrize(
+    ("argument", "endless"),
+    [
+        ("rtsp://cam/live", True),
+        ("0", True),
+        ("http://h/live.ts", True),
+        ("https://h/a/clip.MP4?key=v", False),
+    ],
+)
+def test_what_is_called_like_a_video_file_may_come_before_another(
+    argument: str, endless: bool
+) -> None:
+    found = [*sources(argument, Patience()), *sources("rtsp://cam/2", Patience())]
+    with pytest.raises(BadParameter, match="give it last") if endless else nullcontext():
+        check_sources(found, one_alone=False, to_the_end=True)
+    check_sources(found, one_alone=False, to_the_end=False)
 
 
 def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def track(
     find = partial(sources, patience=Patience(timeout, reconnect, report.say))
     found = [source for one in videos for source in named(find, one, report)]
     check_outputs(found, out, plot, results)
-    check_sources(found, one_alone=bool(out or plot), endless=frames is None)
+    check_sources(found, one_alone=bool(out or plot), to_the_end=frames is None)
     sinks = [chosen(as_json, as_csv, wanted, frames=True, landmarks=True)]
     opening = backend_of(url, key, timeout)
     if found:

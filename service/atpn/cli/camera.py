@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from atpn.cli.inputs import Unreadable
+from atpn.cli.inputs import VIDEOS, Unreadable
 from atpn.cli.video import Footage, Shot, recorded, upright, video_of
 from atpn.client.requests import backoff_s
 from atpn.extras import needs
@@ -51,6 +52,11 @@ class Camera:
     address: str  # FFmpeg's
     format: str | None = None  # FFmpeg's, of a device
     patience: Patience = Patience()
+
+    @property
+    def endless(self) -> bool:
+        """Whether it is taken for one that does not end: its name is not a video file's."""
+        return Path(self.name).suffix.lower() not in VIDEOS - {".ts"}  # .ts: of broadcasts, too
 
     @contextmanager
     def open(self) -> Iterator[Footage]:

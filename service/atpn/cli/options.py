@@ -89,13 +89,13 @@ def check_points(points: int) -> None:
         raise typer.BadParameter(f"--points: 98, 68 or 5 is expected, not {points}")
 
 
-def check_sources(found: Sequence[Source], one_alone: bool, endless: bool) -> None:
+def check_sources(found: Sequence[Source], one_alone: bool, to_the_end: bool) -> None:
     """Usage error where one alone can be had, or one that does not end comes before another."""
     if len(found) > 1 and one_alone:
         raise typer.BadParameter(f"{len(found)} videos: --out and --plot are made of one")
-    for camera in found[:-1]:
-        if endless and isinstance(camera, Camera):
-            raise typer.BadParameter(f"{camera.name} does not end: give it last, or --frames")
+    for source in found[:-1]:
+        if to_the_end and isinstance(source, Camera) and source.endless:
+            raise typer.BadParameter(f"{source.name} does not end: give it last, or --frames")
 
 
 def check_outputs(inputs: Sequence[Source], *outputs: Path | None) -> None:
