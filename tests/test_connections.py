@@ -4,15 +4,17 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 
 from atpn.app import create_app
 from atpn.assembly import run_core
+from atpn.connections import MOST_HEADER_BYTES, Config
 from atpn.core import Core
 from atpn.geometry import Box
 from atpn.server import uvicorn_config
@@ -24,6 +26,11 @@ from tests.stores import free_port
 TIMEOUT_S = 1.0  # for headers, and for requests
 HEAD = (
     b"POST /align HTTP/1.1\r\nHost: here\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+)
+
+CHUNKED = (
+    b"POST /align HTTP/1.1\r\nHost: here\r\nContent-Type: image/png\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
 )
 
 
@@ -67,6 +74,16 @@ def running(settings: SettingsFactory) -> Iterator[Running]:
     with served(app, uvicorn_config(app, short)):
         yield made
         made.network.gate.set()
+
+
+@pytest.fixture
+def patient(settings: SettingsFactory) -> Iterator[Running]:
+    """The same, with much time for headers."""
+    made = Running()
+    long = settings(port=made.port, header_timeout_s=60, request_timeout_s=60)
+    app = create_app(long, made.opener)
+    with served(app, uvicorn_config(app, long)):
+        yield made
 
 
 @pytest.fixture
@@ -154,6 +171,72 @@ async def test_headers_that_come_drop_by_drop_are_as_late(
             await asyncio.sleep(0.05)
     assert ended.result() == b""
     assert time.monotonic() - begun < TIMEOUT_S + 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "endless", "said"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"a: b\r\n" * 1000, b"HTTP/1.1 431 "),
+        (b"GET / HTTP/1.1\r\na: ", b"a" * 10_000, b"HTTP/1.1 431 "),
+        (b"GET /", b"a" * 10_000, b"HTTP/1.1 431 "),
+        (b"", b"\r\n" * 10_000, b"HTTP/1.1 431 "),
+        (CHUNKED + b"1\r\na\r\n0\r\na: ", b"a" * 10_000, b""),
+        (CHUNKED + b"1\r\na\r\n1;a=", b"a" * 10_000, b""),
+    ],
+    ids=["headers", "a value", "a path", "empty lines", "a trailer", "a chunk's extension"],
+)
+async def test_headers_without_end_are_refused_long_before_they_are_late(
+    patient: Running, sent: bytes, endless: bytes, said: bytes
+) -> None:
+    most = MOST_HEADER_BYTES + 2**20  # some are on their way
+    async with asyncio.timeout(5), patient.connection(sent) as (reader, writer):
+        ended, length = asyncio.ensure_future(reader.read()), 0
+        with suppress(ConnectionError):
+            while not ended.done() and length < most:
+                writer.write(endless)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+                length += len(endless)
+        with suppress(ConnectionError):
+            assert (await ended).startswith(said)
+    assert length < most
+
+
+async def test_as_many_headers_as_anybody_sends_are_taken_and_trailers_are_passed_over(
+    patient: Running, small_png: bytes
+) -> None:
+    many = b"".join(b"x-%d: y\r\n" % i for i in range(120))
+    head = CHUNKED.replace(b"Host: here\r\n", b"Host: here\r\nConnection: close\r\n" + many)
+    body = b"%x\r\n%b\r\n0\r\nHost: there\r\n\r\n" % (len(small_png), small_png)
+    assert (await patient.ends(head + body))[0].startswith(b"HTTP/1.1 200")
+    assert b" 431 " in (await patient.ends(head.replace(many, many * 2) + body))[0]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept alive", "to be closed"])
+async def test_an_answer_that_is_not_taken_is_given_up(kept: bool) -> None:
+    big = bytes(32 * 2**20)
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % len(big))]
+        headers += [] if kept else [(b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": big})
+
+    running = Running()
+    config = Config(app, header_timeout_s=TIMEOUT_S, port=running.port, log_config=None)
+    config.lifespan = "off"
+    asked = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+    with served(app, config):
+        async with asyncio.timeout(20), running.connection(asked) as (reader, _):
+            await asyncio.sleep(TIMEOUT_S * 3)
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await reader.readexactly(len(big))
+        async with asyncio.timeout(20), running.connection(asked) as (reader, _):
+            await reader.readuntil(b"\r\n\r\n")
+            taken = 0
+            while taken < len(big):  # slowly, for longer than the time of an answer
+                taken += len(await reader.read(2**20))
+                await asyncio.sleep(0.1)
 
 
 async def test_a_later_request_on_a_connection_that_was_kept_has_the_time_of_the_first(

@@ -1,4 +1,6 @@
-"""How uvicorn's connections are bounded: headers in time, what a WebSocket sends in memory."""
+"""How uvicorn's connections are bounded: headers and answers in time and size, what a WebSocket
+sends in memory.
+"""
 
 import asyncio
 from typing import Any
@@ -10,6 +12,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 PARSED_AT_ONCE = 16 * 1024  # bytes
+#: Of headers, and of anything else that is no part of a body (trailers, empty lines, what goes
+#: before a chunk); the piece of data in which they begin is not counted.
+MOST_HEADER_BYTES = 64 * 1024
+MOST_HEADERS = 128
+LEAST_TAKEN = 256 * 1024  # bytes of an answer that a client has to take in a header timeout
+TOO_MANY_HEADERS = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
 
 
 class Config(uvicorn.Config):
@@ -25,12 +33,15 @@ class HttpConnection(HttpToolsProtocol):
     of the connection, a later one from its first byte. A WebSocket's handshake is such a request.
 
     So is one that has its answer and goes on sending the body that nobody wants any more. While a
-    request is in work nothing is closed: reading its body has the request's own deadline.
+    request is in work nothing is closed: reading its body has the request's own deadline. Headers
+    without end are a 431, and an answer that the client does not take is given up.
     """
 
     config: Config
     _due: asyncio.TimerHandle | None = None
+    _untaken: asyncio.TimerHandle | None = None
     _between_requests = True
+    _unread = 0  # bytes since anything that the application gets
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first headers are due."""
@@ -40,28 +51,54 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is due any more."""
         self._expect_nothing()
+        self._cease_watching()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Whatever comes between two requests begins the next: empty lines, too."""
         if self._between_requests:
             self._expect_headers()
+        self._unread += len(data)
         super().data_received(data)
+        if self._unread > MOST_HEADER_BYTES:
+            self._refuse()
+
+    def send_400_response(self, msg: str) -> None:
+        """What was refused already gets no second answer."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """A request begins, perhaps in the same piece of data in which the last one ended."""
         self._expect_headers()
+        self._unread = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One more; trailers are passed over."""
+        if not self._between_requests:
+            return
+        if len(self.headers) == MOST_HEADERS:
+            self._refuse()
+            raise ValueError("too many headers")  # the parser stops
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """In time."""
         self._between_requests = False
+        self._unread = 0
         self._expect_nothing()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """The application's own limit counts these."""
+        self._unread = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Headers and body are there."""
         self._between_requests = True
+        self._unread = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -69,6 +106,46 @@ class HttpConnection(HttpToolsProtocol):
         super().on_response_complete()
         if not self._between_requests and not self.transport.is_closing():
             self._expect_headers()
+
+    def pause_writing(self) -> None:
+        """The client does not take what is written as fast as it is written."""
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has taken it."""
+        self._cease_watching()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closing alone would wait for ever for a client that does not read."""
+        super().timeout_keep_alive_handler()
+        left = self.transport.get_write_buffer_size()
+        if left and self._untaken is None:
+            self._watch(left)
+
+    def _watch(self, left: int) -> None:
+        self._untaken = self.loop.call_later(self.config.header_timeout_s, self._on_untaken, left)
+
+    def _cease_watching(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
+
+    def _on_untaken(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if before - left < LEAST_TAKEN:
+            self.transport.abort()
+        else:
+            self._watch(left)
+
+    def _refuse(self) -> None:
+        """Close, with an answer where no other one is due."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(TOO_MANY_HEADERS)
+        self.transport.close()
 
     def _expect_headers(self) -> None:
         if self._due is None:

@@ -96,8 +96,8 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0,
         le=300,
-        description="time for the headers of a request or of a WebSocket's handshake; the "
-        "connection is closed then",
+        description="time for the headers of a request or of a WebSocket's handshake, and "
+        "for each 256 KiB of an answer to be taken; the connection is closed then",
     )
 
     max_requests: int = Field(
