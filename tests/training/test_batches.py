@@ -9,7 +9,9 @@ from numpy.random import Generator
 
 from atpn.geometry import CROP_SIZE, Box, square
 from atpn_training.data.batches import (
+    MASKED_POSE,
     MOST_ASIDE,
+    REAL_PROFILES,
     Batch,
     Numbered,
     Sampler,
@@ -104,7 +106,18 @@ def test_points_made_by_hand_count_in_full_whatever_the_teachers_passes_say() ->
     assert trust(faces).tolist() == pytest.approx([1, 0.5, 1])
 
 
-def test_a_face_whose_label_cannot_be_used_is_no_positive() -> None:
+def test_faces_are_positives_as_often_as_their_weight_says_where_they_are_large_enough() -> None:
     faces = made_up_faces(4)
-    faces.weight[:3] = 0
-    assert Sampler(faces, [faces.images[0]])._wide.tolist() == [3]
+    faces.weight[:] = 0, 1, 3, 1
+    faces.face_px[:] = 100, 100, 100, 20
+    drawn = Sampler(faces, [faces.images[0]])._p_wide
+    assert drawn.tolist() == pytest.approx([0, 0.25, 0.75, 0])
+
+
+def test_real_profiles_are_drawn_more_often_for_pose_and_masked_faces_less() -> None:
+    source = np.array(["web", "pointing04", "facemask_b", "web"])
+    euler = np.zeros((4, 3), np.float32)
+    euler[3] = np.nan
+    faces = replace(made_up_faces(4), source=source, euler=euler, weight=np.ones(4, np.float32))
+    drawn = Sampler(faces, [faces.images[0]])._p_posed
+    assert (drawn / drawn[0]).tolist() == pytest.approx([1, REAL_PROFILES, MASKED_POSE, 0])

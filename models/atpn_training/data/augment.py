@@ -18,6 +18,10 @@ from atpn_training.data.images import FRAMED
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
+BLACK = 8  # below this a pixel may lie outside the photograph
+LEAST_OUTSIDE = 0.01  # of the crop's pixels
+LEFT_BLACK = 0.5  # of the crops
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -76,8 +80,55 @@ def random_crop(rng: Generator, image: Image, points: Array, euler: Array) -> Sa
     )
     moved = ((turned - centre) * scale + CROP_SIZE / 2) / CROP_SIZE
     return Sample(
-        warped.astype(np.uint8, copy=False), moved.astype(np.float32), rolled(euler, angle)
+        warped.astype(np.uint8, copy=False), moved.astype(np.float32), rolled(euler, turn(linear))
     )
+
+
+def turn(linear: NDArray[np.float64]) -> float:
+    """The rotation in a linear map (2, 2), radians clockwise: shear turns a picture, too."""
+    return float(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))
+
+
+def outside(image: Image) -> NDArray[np.bool_]:
+    """What of a stored crop (H, W) lies outside its photograph: black that reaches the edge."""
+    black = (image.max(2) < BLACK).astype(np.uint8)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(black, connectivity=4)
+    edges = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    large = stats[:, cv2.CC_STAT_AREA] >= LEAST_OUTSIDE * black.size
+    found = [part for part in np.unique(edges) if part > 0 and large[part]]
+    beside = cv2.dilate(np.isin(parts, found).astype(np.uint8), np.ones((5, 5), np.uint8))
+    return beside > 0  # with JPEG's ringing beside it
+
+
+def filled(rng: Generator, image: Image, background: Image) -> Image:
+    """The crop with something else outside of its photograph, or left as it is.
+
+    Else the black that frames a third of the faces would be a sign of faces.
+    """
+    if rng.random() < LEFT_BLACK:
+        return image
+    mask = outside(image)
+    if not mask.any():
+        return image
+    height, width = mask.shape
+    if rng.random() < 0.3:
+        cover = np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), image.shape)
+    else:
+        cover = patch_of(rng, background, width, height)
+    return np.where(mask[..., None], cover, image)
+
+
+def within_frame(rng: Generator, image: Image) -> Image:
+    """As if the photograph ended within the crop: black, or one colour, beside it."""
+    height, width = image.shape[:2]
+    ends = rng.uniform(0, 0.25, 4) * (rng.random(4) < 0.7)
+    top, bottom = int(ends[0] * height), height - int(ends[1] * height)
+    left, right = int(ends[2] * width), width - int(ends[3] * width)
+    whole = np.zeros_like(image)
+    if rng.random() < 1 - LEFT_BLACK:
+        whole[:] = rng.integers(0, 256, 3)
+    whole[top:bottom, left:right] = image[top:bottom, left:right]
+    return whole
 
 
 def recoloured(rng: Generator, image: Image) -> Image:
@@ -136,6 +187,17 @@ def occluded(rng: Generator, image: Image, background: Image) -> Image:
     return np.where(mask[..., None] > 0, cover, image)
 
 
+def moving(rng: Generator, image: Image) -> Image:
+    """Motion blur of 3 to 11 pixels, as far on one side of each pixel as on the other."""
+    half = int(rng.integers(1, 6))
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    angle = rng.uniform(0, np.pi)
+    end = round(half + half * np.cos(angle)), round(half + half * np.sin(angle))
+    cv2.line(kernel, (half, half), end, 1.0)
+    kernel += kernel[::-1, ::-1]
+    return cv2.filter2D(image, -1, kernel / float(kernel.sum())).astype(np.uint8)
+
+
 def degraded(rng: Generator, image: Image) -> Image:
     """Blur, low resolution, sensor noise or JPEG, as cameras and networks make them."""
     size = image.shape[0]
@@ -148,14 +210,7 @@ def degraded(rng: Generator, image: Image) -> Image:
         sigma = rng.uniform(0.5, 2.5)
         image = cv2.GaussianBlur(image, (0, 0), sigma).astype(np.uint8)
     elif kind < 0.26:
-        length = int(rng.integers(3, 12))
-        kernel = np.zeros((length, length), np.float32)
-        angle = rng.uniform(0, np.pi)
-        half = length / 2
-        end = (int(half + half * np.cos(angle)), int(half + half * np.sin(angle)))
-        start = (int(half - half * np.cos(angle)), int(half - half * np.sin(angle)))
-        cv2.line(kernel, start, end, 1.0)
-        image = cv2.filter2D(image, -1, kernel / max(float(kernel.sum()), 1.0)).astype(np.uint8)
+        image = moving(rng, image)
     if rng.random() < 0.12:
         noise = rng.normal(0, rng.uniform(2, 16), (*image.shape[:2], 1))
         image = np.clip(image + noise, 0, 255).astype(np.uint8)

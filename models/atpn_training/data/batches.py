@@ -13,10 +13,10 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from atpn_training.data.augment import Image, Sample, disturbed, random_crop
+from atpn_training.data.augment import Image, Sample, disturbed, filled, random_crop, within_frame
 from atpn_training.data.faces import Faces
 from atpn_training.data.images import Array
-from atpn_training.data.labels import HAND_68, HAND_98
+from atpn_training.data.labels import HAND_68, HAND_98, MASKED
 from atpn_training.data.negatives import FACE_PX, Negatives
 from atpn_training.data.scenes import Scene
 
@@ -26,6 +26,9 @@ Batch = dict[str, Tensor]
 NEGATIVES = 3
 #: How much more often the pose stage draws Pointing'04, which has the only real profiles.
 REAL_PROFILES = 3.0
+#: How much less often it draws masked faces, of which the mesh is a guess.
+MASKED_POSE = 0.5
+FRAMED_NEGATIVES = 0.25  # end within their crop, as the photographs of many faces do
 #: The alignment stage draws a face 1 + (yaw / this)^2 times as often, MOST_ASIDE at most: beyond
 #: 45 degrees of yaw are 10 % of its crops, and would be 5 %. Not so Pointing'04, which has many.
 ASIDE_DEG, MOST_ASIDE = 30.0, 5.0
@@ -47,13 +50,15 @@ class Sampler:
         self._trust = trust(self.faces)
         self._negatives = Negatives(self.faces.images, self.backgrounds, self.scenes)
         real = np.where(self.faces.source == "pointing04", REAL_PROFILES, 1)
-        posed = self.faces.weight * np.isfinite(self.faces.euler).all(1) * real
+        guessed = np.where(np.isin(self.faces.source, MASKED), MASKED_POSE, 1)
+        posed = self.faces.weight * np.isfinite(self.faces.euler).all(1) * real * guessed
         self._p_posed = posed / max(posed.sum(), 1e-9)
-        wide = (self.faces.face_px >= FACE_PX) & (self.faces.weight > 0)
-        self._wide = np.flatnonzero(wide)
+        wide = self.faces.weight * (self.faces.face_px >= FACE_PX)
+        self._p_wide = wide / max(wide.sum(), 1e-9)
 
     def _sample(self, rng: Generator, faces: Faces, i: int) -> Sample:
-        sample = random_crop(rng, faces.images[i], faces.points[i], faces.euler[i])
+        image = filled(rng, faces.images[i], self.backgrounds[rng.integers(len(self.backgrounds))])
+        sample = random_crop(rng, image, faces.points[i], faces.euler[i])
         return Sample(disturbed(rng, sample.image, self.backgrounds), sample.points, sample.euler)
 
     def aligned(self, rng: Generator, size: int) -> Batch:
@@ -84,10 +89,14 @@ class Sampler:
         images, labels = [], []
         for k in range(size):
             if k % (negatives + 1) == 0:
-                images.append(self._sample(rng, self.faces, int(rng.choice(self._wide))).image)
+                face = int(rng.choice(len(self.faces), p=self._p_wide))
+                images.append(self._sample(rng, self.faces, face).image)
                 labels.append(1)
             else:
-                images.append(disturbed(rng, self._negatives.draw(rng), self.backgrounds))
+                negative = self._negatives.draw(rng)
+                if rng.random() < FRAMED_NEGATIVES:
+                    negative = within_frame(rng, negative)
+                images.append(disturbed(rng, negative, self.backgrounds))
                 labels.append(0)
         return {"image": stack(images), "face": torch.tensor(labels)}
 

@@ -25,6 +25,7 @@ SOURCE_WEIGHT = {
     "congress": 0.5,
     "youtube": 0.7,
     "facemask": 0.7,
+    "facemask_b": 0.7,
 }
 
 

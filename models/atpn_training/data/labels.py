@@ -14,6 +14,7 @@ DOUBTFUL = 0.03
 HAND_68 = ("lfpw", "infanface")
 #: Whose 98 points are WFLW's own.
 HAND_98 = ("wflw30",)
+MASKED = ("facemask", "facemask_b")  # a mesh is a guess there
 #: How far right of the teacher's points the faces' own lie, in pixels of a 192 px crop: WFLW's
 #: hand labels are 0.42 from them (300 crops), and a network trained with mirror images, which
 #: cannot learn it, 0.39 to 0.58 in every source when its answers to both images are averaged.

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from atpn.geometry import rotation_from_euler
 from atpn_training.data.faces import Faces
 from atpn_training.data.images import Array, Images
-from atpn_training.data.labels import DOUBTFUL
+from atpn_training.data.labels import DOUBTFUL, MASKED
 
 MESH = 468  # points of the face mesh without its irises
 CONTOUR = 33  # the first of the 98 landmarks, from the image's left to its right when frontal
@@ -34,7 +34,7 @@ TILTED = 25.0  # degrees of pitch or roll beyond which a head is left alone
 #: mesh is further (root mean square, share of its height) from the mean head's.
 SMALLEST_PX, MISSHAPEN = 70.0, 0.05
 #: Pointing'04 shows its profiles itself; under masks the mesh is a guess.
-LEFT_ALONE = ("pointing04", "facemask", "facemask_b")
+LEFT_ALONE = ("pointing04", *MASKED)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from atpn.geometry import euler_from_rotation, rotation_from_euler
 from atpn_training.data.directions import directions
 from atpn_training.data.faces import Faces, load_faces, load_meshes
 from atpn_training.data.images import Array
+from atpn_training.data.labels import MASKED
 from atpn_training.data.profiles import MESH
 from atpn_training.score.measures import Values
 
-MASKED = ("facemask", "facemask_b")  # the mesh is a guess there
 BINS = (-25, -15, -7, 0, 7, 15, 25)  # degrees of pitch, each as often as another
 EACH = 130  # faces of a bin
 ANGLES = ("yaw", "pitch", "roll")

@@ -24,7 +24,7 @@ from atpn.geometry import Box, roi_from_landmark_box, rotation_from_euler
 from atpn_training.artefacts.files import ARTIFACTS
 from atpn_training.data.faces import Faces, load_faces, load_meshes
 from atpn_training.data.images import STORED, Array
-from atpn_training.score.calibration import MASKED
+from atpn_training.data.labels import MASKED
 from atpn_training.score.measures import Values
 from atpn_training.score.served import Model, no_search, seen
 

@@ -42,6 +42,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="SHARE",
         help="of the steps after which batch norms keep their statistics (0: from the start)",
     )
+    parser.add_argument(
+        "--as-rotations", action="store_true", help="pose loss: the angle between both rotations"
+    )
     parser.add_argument("--open-only", action="store_true", help="openly licensed faces only")
     parser.add_argument("--profiles", type=int, default=0, help="made for the pose stage (2000)")
     parser.add_argument("--seed", type=int, default=0)
@@ -76,6 +79,7 @@ def adapted(plan: Plan, args: argparse.Namespace) -> Plan:
         batch=args.batch or plan.batch,
         rate=args.rate or plan.rate,
         settle=plan.settle if args.settle is None else args.settle,
+        as_rotations=args.as_rotations,
     )
 
 

@@ -21,6 +21,7 @@ class Plan:
     average: float = 0.998  # of the weights that are shipped
     settle: float = 1.0  # share of the steps after which batch norms keep their statistics
     orthogonal: bool = False  # Muon for the matrices, in place of AdamW
+    as_rotations: bool = False  # heads are compared by `rotation_loss`, in place of the paper's
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step."""

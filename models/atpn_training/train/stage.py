@@ -15,7 +15,7 @@ from tqdm import tqdm
 from atpn_training.data.batches import Batch, batches
 from atpn_training.network.atpn import ATPN
 from atpn_training.train.checkpoint import Checkpoint, Curve
-from atpn_training.train.losses import alignment_loss, pose_loss, tracking_loss
+from atpn_training.train.losses import alignment_loss, pose_loss, rotation_loss, tracking_loss
 from atpn_training.train.muon import Muon, is_matrix
 from atpn_training.train.plan import Plan
 from atpn_training.train.validate import Report
@@ -35,8 +35,8 @@ def trained_part(net: ATPN, stage: str) -> list[nn.Module]:
     return [part for part in parts[stage] if part is not None]
 
 
-def loss_of(net: ATPN, stage: str, batch: Batch) -> Tensor:
-    """The stage's loss on one batch."""
+def loss_of(net: ATPN, stage: str, batch: Batch, as_rotations: bool = False) -> Tensor:
+    """The stage's loss on one batch; `Plan.as_rotations`."""
     images = batch["image"].to(memory_format=torch.channels_last)
     if stage == "alignment":
         return alignment_loss(net.align(images)[0], batch["points"], batch["weight"])
@@ -45,7 +45,8 @@ def loss_of(net: ATPN, stage: str, batch: Batch) -> Tensor:
     for_pose, for_tracking = net.fuse(images, *aligned)
     if stage == "tracking":
         return tracking_loss(net.tracking(for_tracking), batch["face"])
-    return pose_loss(net.euler(for_pose), batch["euler"])
+    loss = rotation_loss if as_rotations else pose_loss
+    return loss(net.euler(for_pose), batch["euler"])
 
 
 def freeze(net: ATPN, stage: str, settled: bool = False) -> None:
@@ -156,7 +157,7 @@ class Learner:
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate_at(step)
             optimizer.zero_grad()
-        loss = loss_of(self.net, self.stage, batch)
+        loss = loss_of(self.net, self.stage, batch, plan.as_rotations)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.requires_grad], 5.0)
         for optimizer in self.optimizers:
