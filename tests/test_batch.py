@@ -1,10 +1,13 @@
 """POST /align/batch: several images in one call."""
 
 import asyncio
+from typing import Any
 
 import msgpack
 import pytest
 
+from atpn.api import align
+from atpn.faces.photographs import Seen, look_at
 from tests.conftest import FakeServiceFactory, Service, one_colour, until
 
 
@@ -49,6 +52,24 @@ async def test_an_image_that_the_model_fails_on_fails_alone(
     answer = await service.client.post("/align/batch", files=form(*images))
     results = answer.json()["results"]
     assert [r.get("error", {}).get("code") for r in results] == [None, "inference_failed", None]
+
+
+async def test_an_unforeseen_failure_is_told_in_its_place_and_the_others_are_answered(
+    fake_service: FakeServiceFactory, small_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await fake_service()
+    seen: list[Any] = []
+
+    async def failing(*arguments: Any) -> Seen:
+        seen.append(arguments)
+        if len(seen) == 2:
+            raise MemoryError
+        return await look_at(*arguments)
+
+    monkeypatch.setattr(align, "look_at", failing)
+    answer = await service.client.post("/align/batch", files=form(*[small_png] * 3))
+    results = answer.json()["results"]
+    assert [r.get("error", {}).get("code") for r in results] == [None, "internal", None]
 
 
 async def test_what_is_not_done_in_time_is_a_late_image_not_a_late_call(

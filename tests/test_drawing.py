@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from atpn.api import align
 from atpn.faces.drawing import Mark, draw
+from atpn.faces.encoded_image import EncodedImage
 from atpn.faces.face import Face
+from atpn.faces.images import Decoded
 from atpn.geometry import Image, square
-from tests.conftest import FakeServiceFactory, Service, until
+from tests.conftest import FakeServiceFactory, Service, png, until
 
 
 def face(yaw: float = 0.0, scale: float = 100.0) -> Face:
@@ -95,6 +98,34 @@ async def test_drawing_is_part_of_its_request(
     late = await fake.post("/align", small_png, accept="image/png", x_request_timeout="0.2")
     go_on.set()
     assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+
+
+async def test_a_picture_that_nobody_looked_at_is_decoded_beside_the_event_loop(
+    fake_service: FakeServiceFactory, small_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    decode = EncodedImage._decode
+
+    def noted(image: EncodedImage, *arguments: Any) -> Decoded:
+        threads.append(threading.current_thread())
+        return decode(image, *arguments)
+
+    monkeypatch.setattr(EncodedImage, "_decode", noted)
+    fake = await fake_service()
+    drawn = await fake.post("/align?boxes=[]", small_png, accept="image/png")
+    assert drawn.status_code == 200
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+async def test_a_picture_that_is_too_long_for_a_jpeg_can_be_had_as_png(
+    fake_service: FakeServiceFactory,
+) -> None:
+    long = png(np.zeros((1, 65_501, 3), np.uint8))
+    fake = await fake_service()
+    refused = await fake.post("/align", long, accept="image/jpeg")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    assert (await fake.post("/align", long, accept="image/png")).status_code == 200
 
 
 @pytest.mark.parametrize("height", [300, 255], ids=["room below", "no room below"])

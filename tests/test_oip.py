@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import skimage.data
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from atpn.engine.oip_tensors import MOST_AS_NUMBERS
 from atpn.geometry import Box, Image, crop, roi_from_detection
 from tests.conftest import FakeServiceFactory, Service
 from tests.server import Server, running
@@ -165,6 +167,51 @@ async def test_outputs_come_in_the_order_they_were_asked_for(service: Service) -
     answer = await service.client.post("/v2/models/atpn/versions/1/infer", json=request)
     assert [o["name"] for o in answer.json()["outputs"]] == ["confidence", "pose"]
     assert answer.json()["id"] == "seven"
+
+
+@pytest.mark.parametrize(("crops", "status"), [(MOST_AS_NUMBERS, 200), (MOST_AS_NUMBERS + 1, 422)])
+async def test_many_crops_come_as_bytes_for_reading_numbers_holds_up_everybody(
+    fake_service: FakeServiceFactory, crops: int, status: int
+) -> None:
+    fake = await fake_service()
+    shape = [crops, 112, 112, 3]
+    numbers = body(shape=shape, data=[7] * (crops * 112 * 112 * 3))
+    answer = await fake.client.post("/v2/models/fake/infer", json=numbers)
+    assert answer.status_code == status
+    head = body(shape=shape, parameters={"binary_data_size": crops * 112 * 112 * 3})
+    del head["inputs"][0]["data"]
+    text = json.dumps(head).encode()
+    answer = await fake.client.post(
+        "/v2/models/fake/infer",
+        content=text + bytes(crops * 112 * 112 * 3),
+        headers={"Inference-Header-Content-Length": str(len(text))},
+    )
+    assert answer.status_code == 200
+
+
+async def test_every_crop_counts_for_the_rate(fake_service: FakeServiceFactory) -> None:
+    fake = await fake_service(rate_limit_per_s=0.01, rate_limit_burst=4)
+    crops = body(shape=[3, 112, 112, 3], data=[7] * (3 * 112 * 112 * 3))
+    url = "/v2/models/fake/infer"
+    statuses = [(await fake.client.post(url, json=each)).status_code for each in (crops, body())]
+    assert statuses == [200, 200]
+    assert (await fake.client.post(url, json=body())).status_code == 429
+
+
+async def test_a_version_that_is_replaced_while_the_body_comes_is_not_answered_by_another(
+    fake_service: FakeServiceFactory,
+) -> None:
+    fake = await fake_service()
+    network = fake.network
+
+    async def slow() -> AsyncIterator[bytes]:
+        text = json.dumps(body()).encode()
+        yield text[:100]
+        network.model = replace(network.model, version="2")
+        yield text[100:]
+
+    answer = await fake.client.post("/v2/models/fake/versions/1/infer", content=slow())
+    assert answer.status_code == 404
 
 
 async def test_crops_of_the_protocol_share_batches_with_other_requests(

@@ -37,6 +37,13 @@ def test_near_and_far_faces_are_smoothed_alike() -> None:
     np.testing.assert_allclose(near / 4, filtered(frames), rtol=1e-3, atol=1e-2)
 
 
+def test_a_stream_of_another_resolution_begins_anew() -> None:
+    smooth = Smoother()
+    smooth([(1, SHAPE, 100)], 0.0, (640, 480))
+    [half] = smooth([(1, SHAPE / 2, 50)], 1 / 30, (320, 240))
+    np.testing.assert_allclose(half, SHAPE / 2)
+
+
 @pytest.mark.parametrize("gap_s", [LONGEST_GAP_S * 1.01, 0.0, -1.0])
 def test_after_a_long_gap_or_a_clock_that_went_back_it_starts_afresh(gap_s: float) -> None:
     smooth = OneEuro()

@@ -95,6 +95,19 @@ async def test_frames_that_come_live_are_timed_by_the_clock(
     assert last == {"seq": 11, "ago_s": 0.6, "length_s": 0.4}
 
 
+async def test_with_another_clock_no_blink_is_timed_by_the_one_before(
+    fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    service = await fake_service()
+    watcher = Watcher(small_png)
+    await watcher.connect(service)
+    await watcher.see(service, [*BLINK, CLOSED])
+    assert watcher.stream is not None
+    watcher.stream.time_by(Timing(clock=lambda: 1_800_000_000.0))
+    blinks = (await watcher.see(service, [CLOSED]))["signals"]["blinks"]
+    assert blinks == {"count": 1, "closed_s": 0.0, "last": None}
+
+
 async def test_another_replica_goes_on_with_the_blink_and_with_the_person(
     fake_service: FakeServiceFactory, small_png: bytes
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,7 +18,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
+from atpn.faces.stream import Stream, rules_of
+from atpn.faces.tracking import State, wants_detection
 from tests import clips
+from tests.conftest import FakeServiceFactory
 from tests.server import Server, running
 from tests.stores import RedisServer, redis_server
 
@@ -251,6 +255,18 @@ async def test_reset_forgets_the_faces_but_gives_no_id_twice(server: Server) -> 
         answer = await answered(socket, frame)
     assert answer["state"] == "detected"
     assert ids(answer) == [2]
+
+
+async def test_after_a_reset_the_detector_looks_at_once(
+    fake_service: FakeServiceFactory,
+) -> None:
+    """It rests longer and longer while it finds nobody, but this may be another scene."""
+    core = (await fake_service()).core
+    stream = Stream(core.pipeline, core.store, core.tokens, None, rules_of(core.settings))
+    rested = stream._state = State(seq=100, detected=99, vain=50)
+    assert not wants_detection(rested, replace(rested, seq=101), stream.rules)
+    stream.reset()
+    assert wants_detection(rested, replace(stream._state, seq=101), stream.rules)
 
 
 async def test_a_reset_that_arrives_while_a_frame_is_in_flight_holds_for_the_next(

@@ -1,8 +1,9 @@
 """Tracking decisions on made-up sightings: who is kept, lost, found again, and under which id."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
+import numpy as np
 import pytest
 
 from atpn.faces import tracking
@@ -95,6 +96,35 @@ def test_the_detector_rests_longer_and_longer_while_it_finds_nothing() -> None:
     assert max(gaps) == tracking.LONGEST_REST
     found = detected(state, LEFT)
     assert found.vain == 0
+
+
+def test_two_people_who_are_lost_together_get_their_own_ids_back_in_any_order() -> None:
+    """Both have moved by two thirds of a face: one stands nearly where the other stood."""
+    first, second = square(100, 100, 120), square(200, 100, 120)
+    state = detected(State(seq=1), first, second)
+    state = tracking.follow(state, 2, [seen(first, 0.1), seen(second, 0.1)], RULES)
+    moved = [square(180, 100, 120), square(280, 100, 120)]
+    for order in ([0, 1], [1, 0]):
+        found = detected(replace(state, seq=3), *(moved[k] for k in order))
+        assert {t.track_id: t.roi for t in found.tracks} == {1: moved[0], 2: moved[1]}
+        assert not found.lost
+
+
+def test_somebody_new_gets_no_id_of_one_who_is_back() -> None:
+    state = tracking.follow(detected(State(seq=1), LEFT), 2, [seen(LEFT, 0.1)], RULES)
+    found = detected(replace(state, seq=3), square(170, 100, 80), LEFT)
+    assert {t.track_id: t.roi for t in found.tracks} == {1: LEFT, 2: square(170, 100, 80)}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 3), (3, 5), (5, 6)])
+def test_the_assignment_has_the_least_sum_of_all(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        costs = rng.integers(0, 9, shape).astype(np.float64)
+        found = tracking.assigned(costs)
+        assert len(set(found)) == shape[0]
+        sums = [costs[range(shape[0]), p].sum() for p in permutations(range(shape[1]), shape[0])]
+        assert costs[range(shape[0]), found].sum() == min(sums)
 
 
 def test_the_detector_looks_when_nothing_is_tracked() -> None:

@@ -179,6 +179,29 @@ def dying(
     return workers, now
 
 
+def test_a_worker_that_is_being_started_when_the_others_are_told_to_stop_is_told_too(
+    settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Mock()
+    started: list[Mock] = []
+    workers = Workers(settings(workers=3), listener)
+
+    def start() -> Mock:
+        process = Mock(exitcode=0)
+        process.is_alive = lambda: not process.terminate.called
+        started.append(process)
+        if len(started) == 2:
+            workers._on_signal(signal.SIGTERM, None)
+        return process
+
+    monkeypatch.setattr(workers, "_start", start)
+    monkeypatch.setattr(signal, "signal", Mock())
+    assert workers.run() == 0
+    assert [process.terminate.call_count for process in started] == [1, 1]
+    assert not any(process.kill.called for process in started)
+    listener.close.assert_called_once()
+
+
 def test_workers_that_die_now_and_then_are_replaced_for_ever(
     settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -265,7 +265,7 @@ def _frame_answer(result: FrameResult, dropped: int, follow: _Follow) -> Payload
     payload = frame_payload(result, dropped, view)
     if view.smoothing:
         seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
-        smoothed = follow.smoother(seen, result.at_s)
+        smoothed = follow.smoother(seen, result.at_s, (result.width, result.height))
         for fields, points in zip(payload["faces"], smoothed, strict=True):
             fields["smoothed"] = points_payload(points, view.points or 98)
     return payload

@@ -1,12 +1,12 @@
 """OpenTelemetry traces of requests and streams, where the extra ``traces`` is installed.
 
 Where they are sent to is said by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT and
-so on). Images are not in them.
+so on). Neither images nor queries are in them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
@@ -15,6 +15,7 @@ from atpn.extras import how_to_install
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.trace import Span
 
 try:
     from opentelemetry import trace
@@ -41,9 +42,19 @@ def install(app: FastAPI, processor: SpanProcessor | None = None) -> None:
     app.add_middleware(
         OpenTelemetryMiddleware,
         tracer_provider=provider,
+        server_request_hook=_without_query,
         exclude_spans=["receive", "send"],
         excluded_urls="healthz,readyz,metrics",
     )
+
+
+def _without_query(span: Span, _: dict[str, Any]) -> None:
+    """A query may hold the token that a stream is resumed by, which is a secret."""
+    for name in ("http.url", "url.full", "http.target"):
+        whole = getattr(span, "attributes", {}).get(name)
+        if isinstance(whole, str):
+            span.set_attribute(name, whole.partition("?")[0])
+    span.set_attribute("url.query", "")
 
 
 def note(times_ms: dict[str, float], faces: int) -> None:

@@ -38,6 +38,7 @@ class Workers:
         self._spawn = multiprocessing.get_context("spawn")
         self._refusals: SimpleQueue[str] = self._spawn.SimpleQueue()
         self._running: list[SpawnProcess] = []
+        self._told: list[SpawnProcess] = []  # to stop
         self._stopping = threading.Event()
         self._deaths: list[float] = []  # when, of the last DYING_S
 
@@ -49,9 +50,14 @@ class Workers:
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
-        self._running = [self._start() for _ in range(self._settings.workers)]
+        while len(self._running) < self._settings.workers and not self._stopping.is_set():
+            self._running.append(self._start())
         while not self._stopping.wait(CHECK_S):
             self._replace_dead()
+        self._listener.close()  # refused as soon as no worker accepts any more
+        for process in self._running:
+            if process not in self._told:  # it was being started when the others were told
+                process.terminate()
         settings = self._settings
         for process in self._running:
             process.join(settings.linger_s + 2 * settings.drain_s + 10)  # streams, then requests
@@ -109,6 +115,7 @@ class Workers:
                 if again:
                     process.kill()
                 else:
+                    self._told.append(process)
                     process.terminate()
 
 

@@ -1,6 +1,7 @@
 """POST /align, /pose and /align/batch: photographs in, their faces out."""
 
 import asyncio
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,10 +15,14 @@ from atpn.api.queries import AlignQuery, BoxesQuery, PointsQuery
 from atpn.api.uploads import Upload, read_batch, read_upload
 from atpn.core import Core
 from atpn.engine.lanes import Priority
-from atpn.errors import AtpnError, DeadlineExceeded
+from atpn.errors import AtpnError, DeadlineExceeded, InvalidRequest
 from atpn.faces.drawing import rendered
 from atpn.faces.photographs import Photograph, Seen, look_at
 from atpn.traces import note
+
+log = logging.getLogger("atpn.http")
+
+LONGEST_JPEG = 65_500  # pixels of a side that libjpeg writes
 
 router = APIRouter(tags=["faces"])
 
@@ -52,7 +57,7 @@ async def align_batch(request: Request, query: Annotated[PointsQuery, Query()]) 
         if len(uploads) > 1:  # the gate took one
             core.limiter.take(request.state.client, len(uploads) - 1, paid=1)
         timeout_s = timeout_of(request, settings.request_timeout_s)
-        work = look_at_all(core, uploads, query, timeout_s)
+        work = look_at_all(core, uploads, query, timeout_s, request.state.request_id)
         results = await unless_gone(request, work)
     return packed({"results": results}, wished_type(request.headers.get("accept", ""), False))
 
@@ -93,10 +98,16 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
 
 
 async def drawn_as(kind: str, seen: Seen, timeout_s: float) -> bytes:
-    """The photograph with its faces drawn, encoded; DeadlineExceeded."""
+    """The photograph with its faces drawn, encoded; DeadlineExceeded, InvalidRequest."""
+    if kind == "image/jpeg" and max(seen.image.width, seen.image.height) > LONGEST_JPEG:
+        raise InvalidRequest(f"a JPEG has at most {LONGEST_JPEG} pixels a side: accept image/png")
+
+    def work() -> bytes:
+        return rendered(seen.image.pixels, seen.faces, kind)  # decodes what nobody looked at
+
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.to_thread(rendered, seen.image.pixels, seen.faces, kind)
+            return await asyncio.to_thread(work)
     except TimeoutError:
         raise DeadlineExceeded("the picture was not drawn in time") from None
 
@@ -111,7 +122,7 @@ def timing_headers(ms: dict[str, float]) -> dict[str, str]:
 
 
 async def look_at_all(
-    core: Core, uploads: list[Upload], query: PointsQuery, timeout_s: float
+    core: Core, uploads: list[Upload], query: PointsQuery, timeout_s: float, request_id: str
 ) -> list[Payload]:
     """One answer or ``{"error": problem}`` per upload, in order; a few are in work at once."""
     places = asyncio.Semaphore(core.pipeline.threads)
@@ -132,6 +143,10 @@ async def look_at_all(
                 seen = await look_at(core.pipeline, photo, left_s, Priority.BULK, "/align/batch")
             except AtpnError as error:
                 return {"error": problems.counted(core.metrics, error)}
+            except Exception:
+                log.exception("an image failed", extra={"request_id": request_id})
+                failure = AtpnError("the image could not be processed")
+                return {"error": problems.counted(core.metrics, failure)}
             return photo_payload(core.model, query.view, seen)
 
     return list(await asyncio.gather(*(one(upload) for upload in uploads)))

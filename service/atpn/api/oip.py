@@ -6,6 +6,7 @@ as raw little-endian bytes behind the JSON. Errors carry the protocol's ``error`
 problem documents.
 """
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -105,9 +106,11 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     wanted_core(request)
     with core.open_request():
         body = await read_body(request, core.settings.max_body_bytes)
-        call = parse(body, request.headers.get(HEADER_LENGTH))
+        core = served(request, name, version)  # what is served now
+        call = await asyncio.to_thread(parse, body, request.headers.get(HEADER_LENGTH))
         if len(call.crops) > core.settings.max_queue_faces:
             raise InvalidRequest(f"at most {core.settings.max_queue_faces} crops in one request")
+        core.limiter.take(request.state.client, len(call.crops) - 1, paid=1)
         timeout_s = timeout_of(request, core.settings.request_timeout_s)
         work = core.pipeline.infer(list(call.crops), timeout_s)
         seen = await unless_gone(request, work)

@@ -190,7 +190,7 @@ class Connection:
             self._stream.signals = "signals" in config.include
             self._stream.pose = "pose" in config.include
         if config.fps is not None:
-            self._stream.timing = Timing(config.fps)
+            self._stream.time_by(Timing(config.fps))
 
     async def _answer(self) -> None:
         while True:
@@ -223,7 +223,7 @@ class Connection:
     def _smooth(self, result: FrameResult, payload: Payload, count: int) -> None:
         """Add ``smoothed`` to each face."""
         seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
-        smoothed = self._smoother(seen, result.at_s)
+        smoothed = self._smoother(seen, result.at_s, (result.width, result.height))
         for fields, points in zip(payload["faces"], smoothed, strict=True):
             fields["smoothed"] = points_payload(points, count)
 

@@ -28,6 +28,9 @@ Tensors = dict[str, NDArray[np.float32]]
 
 # --- The server's end --------------------------------------------------------------------
 
+#: Crops of a request as JSON numbers: reading more would hold up everybody else.
+MOST_AS_NUMBERS = 32
+
 
 @dataclass(frozen=True)
 class Call:
@@ -82,6 +85,10 @@ def tensor(spec: Payload, tail: bytes) -> Image:
     size = parameters(spec).get("binary_data_size")
     count = math.prod(shape)
     if size is None:
+        if shape[0] > MOST_AS_NUMBERS:
+            raise InvalidRequest(
+                f"inputs[0]: at most {MOST_AS_NUMBERS} crops as JSON numbers; send more as bytes"
+            )
         return _from_numbers(spec.get("data"), count).reshape(shape)
     if size != count or len(tail) != count:
         raise InvalidRequest(f"inputs[0]: {count} bytes are expected, {len(tail)} came")

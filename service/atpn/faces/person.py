@@ -62,6 +62,11 @@ def met(person: Person, ratios: Ratios, seq: int, at_s: float) -> Person:
     return replace(person, rest=_learnt(person.rest, ratios, frames), frames=frames, at_s=at_s)
 
 
+def timeless(person: Person) -> Person:
+    """The person without what was timed by a clock that is used no more."""
+    return replace(person, closed=None, last=None)
+
+
 def eyes_of(ratios: Ratios) -> float | None:
     """The mean of the eyes that can be seen: blinks are of both."""
     known = [ratio for ratio in (ratios.left_eye, ratios.right_eye) if ratio is not None]

@@ -50,10 +50,20 @@ class Smoother:
 
     def __init__(self) -> None:
         self._filters: dict[Hashable, OneEuro] = {}  # of the faces in the last frame
+        self._frame: tuple[int, int] | None = None  # its width and height
 
-    def __call__(self, faces: Iterable[tuple[Hashable, Array, float]], at_s: float) -> list[Array]:
-        """The smoothed landmarks of one frame's faces: (who it is, (N, 2) landmarks, size)."""
-        known, self._filters = self._filters, {}
+    def __call__(
+        self,
+        faces: Iterable[tuple[Hashable, Array, float]],
+        at_s: float,
+        frame: tuple[int, int] | None = None,
+    ) -> list[Array]:
+        """The smoothed landmarks of one frame's faces: (who it is, (N, 2) landmarks, size).
+
+        ``frame`` is its width and height: pixels of another size are no way that faces went.
+        """
+        known = self._filters if frame == self._frame else {}
+        self._filters, self._frame = {}, frame
         smoothed = []
         for key, points, size in faces:
             one = self._filters[key] = known.get(key) or OneEuro()

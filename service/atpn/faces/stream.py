@@ -16,6 +16,7 @@ from atpn.faces import saved_state
 from atpn.faces.face import Face
 from atpn.faces.frame import Followed, follow_frame, observed
 from atpn.faces.looking import Steps
+from atpn.faces.person import timeless
 from atpn.faces.pipeline import Finished, Job, Pipeline, Timings
 from atpn.faces.signals import Signals
 from atpn.faces.tracking import Rules, State, Track
@@ -129,9 +130,19 @@ class Stream:
     def _start_afresh(self) -> None:
         self.began, self.token = "expired", self._tokens.new()
 
+    def time_by(self, timing: Timing) -> None:
+        """Time frames by another clock from now on; what the old one timed is forgotten."""
+        if timing != self.timing:
+            self.timing = timing
+            tracks, lost = (
+                tuple(replace(t, person=t.person and timeless(t.person)) for t in group)
+                for group in (self._state.tracks, self._state.lost)
+            )
+            self._state = replace(self._state, tracks=tracks, lost=lost)
+
     def reset(self) -> None:
         """Forget all faces, not the ids that were given out; between frames only."""
-        self._state = replace(self._state, tracks=(), lost=())
+        self._state = replace(self._state, tracks=(), lost=(), vain=0)
         self._resumed = False
 
     async def frame(self, data: bytes, skipped: int) -> FrameResult:

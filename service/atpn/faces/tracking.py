@@ -210,28 +210,21 @@ def admit(state: State, rois: list[Box], sightings: list[Sighting], rules: Rules
     A face that shows up where one was lost gets its id back; others get new ids.
     ``sightings`` belong to ``rois`` in order.
     """
-    tracks, lost, next_id = list(state.tracks), list(state.lost), state.next_id
+    fresh: list[tuple[Box, Box]] = []  # where it was detected, and where it is followed
     for roi, sighting in zip(rois, sightings, strict=True):
-        if sighting.confidence < rules.threshold:
-            continue
-        if any(sighting.next_roi.iou(t.roi) > SAME_FACE_IOU for t in tracks):
-            continue
-        returning = min(lost, key=lambda t: _distance(t, roi, state.seq), default=None)
-        if returning is not None and _distance(returning, roi, state.seq) < RETURNING:
-            lost.remove(returning)
-            generation = returning.generation + 1
-            tracks.append(
-                Track(
-                    returning.track_id,
-                    sighting.next_roi,
-                    state.seq,
-                    generation,
-                    person=returning.person,
-                )
-            )
-        else:
-            tracks.append(Track(next_id, sighting.next_roi, state.seq))
+        known = [t.roi for t in state.tracks] + [next_roi for _, next_roi in fresh]
+        new = all(sighting.next_roi.iou(other) <= SAME_FACE_IOU for other in known)
+        if new and sighting.confidence >= rules.threshold:
+            fresh.append((roi, sighting.next_roi))
+    tracks, lost, next_id = list(state.tracks), list(state.lost), state.next_id
+    for (_, next_roi), back in zip(fresh, returned(state, [roi for roi, _ in fresh]), strict=True):
+        if back is None:
+            tracks.append(Track(next_id, next_roi, state.seq))
             next_id += 1
+        else:
+            lost.remove(back)
+            generation = back.generation + 1
+            tracks.append(Track(back.track_id, next_roi, state.seq, generation, person=back.person))
     vain = state.vain + 1 if not tracks else 0
     return replace(
         state,
@@ -241,6 +234,51 @@ def admit(state: State, rois: list[Box], sightings: list[Sighting], rules: Rules
         detected=state.seq,
         vain=vain,
     )
+
+
+def returned(state: State, rois: list[Box]) -> list[Track | None]:
+    """Which lost face each detected ROI shows: as many as can be, and those that are nearest.
+
+    All are looked at together: of two people who moved alike, one may stand where the other was.
+    """
+    if not state.lost or not rois:
+        return [None] * len(rois)
+    apart = 1e3  # outweighs all distances
+    distances = [[_distance(track, roi, state.seq) for track in state.lost] for roi in rois]
+    costs = np.full((len(rois), len(state.lost) + len(rois)), apart)  # a column of nobody for each
+    known = np.array(distances)
+    costs[:, : len(state.lost)] = np.where(known < RETURNING, known, 2 * apart)
+    columns = assigned(costs)
+    return [state.lost[column] if column < len(state.lost) else None for column in columns]
+
+
+def assigned(costs: NDArray[np.float64]) -> list[int]:
+    """A column of its own for each row of ``costs`` (N, M >= N), of the least sum.
+
+    The Hungarian method by shortest augmenting paths (Jonker and Volgenant, 1987).
+    """
+    rows, columns = np.zeros(costs.shape[0]), np.zeros(costs.shape[1])  # dual variables
+    owner = np.full(len(columns), -1)  # the row of each column
+    for row in range(len(rows)):
+        slack, before = np.full(len(columns), np.inf), np.full(len(columns), -1)
+        reached = np.zeros(len(columns), bool)
+        column, here = -1, row
+        while here >= 0:
+            reduced = costs[here] - rows[here] - columns
+            nearer = ~reached & (reduced < slack)
+            slack[nearer], before[nearer] = reduced[nearer], column
+            column = int(np.argmin(np.where(reached, np.inf, slack)))
+            step = slack[column]
+            rows[[row, *owner[reached]]] += step
+            columns[reached] -= step
+            slack[~reached] -= step
+            reached[column] = True
+            here = int(owner[column])
+        while column >= 0:
+            prior = int(before[column])
+            owner[column] = row if prior < 0 else owner[prior]
+            column = prior
+    return [int(np.flatnonzero(owner == row)[0]) for row in range(len(rows))]
 
 
 def _distance(track: Track, roi: Box, seq: int) -> float:
