@@ -43,3 +43,18 @@ async def test_every_answer_of_the_photograph_endpoints_has_an_example(
             content = responses[status]["content"]
             kind = "application/json" if status == "200" else "application/problem+json"
             assert content[kind]["example"]
+
+
+async def test_the_document_says_where_a_key_is_wanted(fake_service: FakeServiceFactory) -> None:
+    service = await fake_service(api_key_hashes=["0" * 64])
+    document = (await service.client.get("/openapi.json")).json()
+    assert set(document["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyHeader"}
+    for path, methods in document["paths"].items():
+        for method, described in methods.items():
+            wanted = (await service.client.request(method, path)).status_code == 401
+            assert ("security" in described, "401" in described["responses"]) == (wanted, wanted)
+
+
+async def test_without_keys_the_document_wants_none(fake_service: FakeServiceFactory) -> None:
+    document = (await (await fake_service()).client.get("/openapi.json")).json()
+    assert "securitySchemes" not in document["components"]

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from atpn import __version__, traces
 from atpn.api import align, oip, ops, page, problems, track
+from atpn.api.documentation import KEYED
 from atpn.api.gate import Gate
 from atpn.api.short_ways import short_ways
 from atpn.assembly import open_core
@@ -60,7 +61,8 @@ def create_app(settings: Settings, opener: Opener = open_core) -> FastAPI:
     )
     routers = [module.router for module in (page, align, track, oip, ops)]
     for router in routers:
-        app.include_router(router)
+        keyed = settings.api_key_hashes and router in (align.router, oip.router)
+        app.include_router(router, **(KEYED if keyed else {}))
     routes = [route for router in routers for route in router.routes]
     app.add_middleware(Gate, short_ways=short_ways(align.router), routes=routes)
     if settings.cors_origins:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from fastapi import Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
 from atpn.api.answers import Payload
 from atpn.api.negotiation import JSON, MSGPACK
 from atpn.api.problems import MEDIA_TYPE
@@ -49,6 +52,14 @@ PROBLEM_EXAMPLE: Payload = {
 _PROBLEM: dict[str, Any] = {
     "model": Problem,
     "content": {MEDIA_TYPE: {"example": PROBLEM_EXAMPLE}},
+}
+#: Of routes that want a key, where keys are set: `Gate` checks it, this only says so.
+KEYED: dict[str, Any] = {
+    "dependencies": [
+        Security(HTTPBearer(auto_error=False)),
+        Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
+    ],
+    "responses": {401: {**_PROBLEM, "description": "No valid key"}},
 }
 PHOTO_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
