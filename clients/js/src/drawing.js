@@ -60,11 +60,12 @@ export function drawFaces(view, faces, chosen = null) {
     view.context.globalAlpha = dim ? 0.55 : 1;
     if (face.box) drawBox(view, face);
     if (points) drawLandmarks(view, face, points);
-    if (points && face.pose) drawAxes(view, face, noseTip(points));
+    if (face.pose) drawAxes(view, face, points ? noseTip(points) : middle(face));
     view.context.globalAlpha = 1;
   }
 }
 
+const middle = ({ box }) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
 const extent = ({ box }) => Math.max(box[2] - box[0], box[3] - box[1]);
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
