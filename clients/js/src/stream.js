@@ -32,6 +32,7 @@ export class Stream {
   #ready = false;
   #asleep = false;
   #ended = false;
+  #forgetful = false; // a reset that no frame has followed yet
   #tries = 0; // connections since the last answer
   #refusal = null;
   #limit = Infinity; // bytes of a frame
@@ -80,7 +81,8 @@ export class Stream {
 
   // Forget all faces, from the next frame on.
   reset() {
-    if (this.#ready) this.#socket.send(JSON.stringify({ type: "reset" }));
+    this.#forgetful = true;
+    if (this.#ready) this.#sendReset();
   }
 
   // What a broken cable would do, for people who want to see what happens then.
@@ -123,24 +125,32 @@ export class Stream {
     this.#refusal = null;
     this.#ready = true;
     this.#sendConfig();
-    this.#on.opened?.(session);
-    this.#flush();
+    if (this.#forgetful) this.#sendReset();
+    this.#tell(() => this.#on.opened?.(session));
   }
 
   #answered(answer) {
     const done = this.#shift(answer.dropped);
-    if (done) this.#on.answered?.({ answer, frame: done.frame, tripMs: performance.now() - done.sent });
-    this.#flush();
+    const tripMs = done && performance.now() - done.sent;
+    this.#tell(() => done && this.#on.answered?.({ answer, frame: done.frame, tripMs }));
   }
 
   #failed({ code, detail, seq, dropped }) {
     const error = new AtpnError(code, detail);
     if (seq !== undefined) {
       const done = this.#shift(dropped);
-      if (done) this.#on.failed?.({ error, frame: done.frame });
-      this.#flush();
+      this.#tell(() => done && this.#on.failed?.({ error, frame: done.frame }));
     } else if (!this.#ready && LATER.includes(code)) this.#refusal = error; // the end follows
     else this.#fail(error);
+  }
+
+  // The frame that waits is sent although the caller's handler throws.
+  #tell(handler) {
+    try {
+      handler();
+    } finally {
+      this.#flush();
+    }
   }
 
   // The frame that is answered: behind those that the service dropped for newer ones.
@@ -164,6 +174,7 @@ export class Stream {
     }
     this.#underWay.push({ frame, sent: performance.now() });
     this.#socket.send(image);
+    this.#forgetful = false;
     this.#watch();
   }
 
@@ -174,6 +185,10 @@ export class Stream {
     const config = { points, include, max_faces: maxFaces, min_confidence: minConfidence, smoothing, fps };
     if (Object.values(config).every((value) => value === undefined)) return;
     this.#socket.send(JSON.stringify({ type: "config", ...config }));
+  }
+
+  #sendReset() {
+    this.#socket.send(JSON.stringify({ type: "reset" }));
   }
 
   #watch() {

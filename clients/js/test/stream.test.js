@@ -49,6 +49,51 @@ describe("A stream", () => {
     assert.deepEqual(newest().sent.at(-1), { type: "config", include: [], max_faces: 2, smoothing: true });
   });
 
+  test("forgets all faces from the next frame on, over a broken connection too", () => {
+    const { stream } = opened({ points: 5 });
+    const [config, reset] = [{ type: "config", points: 5 }, { type: "reset" }];
+    newest().greets();
+    stream.push(frame(1));
+    newest().answers(1);
+    newest().breaks();
+    stream.reset();
+    stream.push(frame(2));
+    mock.timers.tick(800);
+    newest().greets({ state: "resumed" });
+    assert.deepEqual(newest().sent, [config, reset, frame(2)]);
+    newest().answers(2);
+    stream.reset();
+    assert.deepEqual(newest().sent.at(-1), reset);
+    newest().breaks();
+    mock.timers.tick(800);
+    newest().greets({ state: "resumed" });
+    stream.push(frame(3));
+    assert.deepEqual(newest().sent, [config, reset, frame(3)]);
+    newest().breaks();
+    mock.timers.tick(800);
+    newest().greets({ state: "resumed" });
+    assert.deepEqual(newest().sent, [config]);
+  });
+
+  for (const [name, happen] of Object.entries({
+    opened: (socket) => socket.greets(),
+    answered: (socket) => socket.answers(1),
+    failed: (socket) => socket.says({ type: "error", code: "invalid_image", detail: "no image", seq: 1, dropped: 0 }),
+  })) {
+    test(`sends the frame that waited although the handler \`${name}\` throws`, () => {
+      const handlers = { [name]: () => { throw new Error("the caller's own"); } };
+      const stream = new Client("http://faces.example", { WebSocket: FakeSocket }).stream(handlers);
+      if (name !== "opened") {
+        newest().greets();
+        stream.push(frame(1));
+        stream.push(frame(2));
+      }
+      stream.push(frame(3));
+      assert.throws(() => happen(newest()), /the caller's own/);
+      assert.deepEqual(newest().sent.at(-1), frame(3));
+    });
+  }
+
   test("keeps two frames under way, and of those that wait the newest", () => {
     const { stream, of } = opened();
     newest().greets();
