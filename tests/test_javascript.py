@@ -22,6 +22,7 @@ from tests.server import Server, running
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = PACKAGE / "node_modules"
 PHOTO = Path(__file__).with_name("photos") / "astronaut.jpg"
+TESTS = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.glob("test/*.test.js"))
 MANIFEST: dict[str, Any] = json.loads((PACKAGE / "package.json").read_text())
 
 TSC = ["node_modules/.bin/tsc", "--noEmit", "--strict", "--target", "es2022"]
@@ -59,7 +60,7 @@ def told(*command: str, **environment: str) -> str:
 async def test_the_client_works_in_node_with_a_running_service(server: Server) -> None:
     written = await asyncio.to_thread(
         told,
-        *("node", "--test", "test/"),
+        *("node", "--test", "--test-reporter=tap", *TESTS),
         ATPN_URL=server.url,
         ATPN_PHOTO=str(PHOTO),
     )
