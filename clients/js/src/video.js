@@ -37,6 +37,8 @@ export class VideoFeed {
       try {
         const picture = this.#copies.take(this.#video);
         this.#stream.push(await this.#encoder.encode(picture), picture);
+      } catch (error) { // the next frame may be encoded again
+        reportError(error);
       } finally {
         this.#encoding = false;
       }
@@ -119,7 +121,9 @@ class JpegEncoder {
     const small = document.createElement("canvas");
     [small.width, small.height] = [width, height];
     small.getContext("2d", { alpha: false }).drawImage(canvas, 0, 0, width, height);
-    return new Promise((resolve) => small.toBlob(resolve, "image/jpeg", this.#quality));
+    const image = await new Promise((resolve) => small.toBlob(resolve, "image/jpeg", this.#quality));
+    if (!image) throw new Error(`this browser could not encode a frame of ${width}x${height} as JPEG`);
+    return image;
   }
 }
 
