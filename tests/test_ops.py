@@ -86,7 +86,7 @@ async def test_counters_grow_with_the_requests(fake: FakeService, small_png: byt
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics/", "//metrics", "/metrics;x", "/%256detrics", "/METRICS"]
+    "path", ["/metrics/", "//metrics", "/metrics;x", "/%256detrics", "/METRICS", "/metrics%0a"]
 )
 async def test_metrics_have_one_path_which_proxies_can_hide(fake: FakeService, path: str) -> None:
     answer = await fake.client.get(f"http://atpn{path}")

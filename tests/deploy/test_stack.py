@@ -30,7 +30,7 @@ async def test_the_proxy_serves_photographs_and_hides_metrics(stack: Stack) -> N
         headers = {"content-type": "image/jpeg"}
         faces = (await client.post("/align", content=photo, headers=headers)).json()["faces"]
         assert len(faces) == 1
-        for hidden in ("/metrics", "/metrics?x=1", "/%6detrics"):
+        for hidden in ("/metrics", "/metrics?x=1", "/%6detrics", "/metrics%0a"):
             assert (await client.get(hidden)).status_code == 404
         form = {"image": photo + b"\0" * 3_000_000}  # more than is kept in memory
         large = await client.post("/align", files=form)
