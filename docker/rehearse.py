@@ -1,6 +1,6 @@
 """Carries out the Dockerfile's steps without a Docker engine, and starts what comes out.
 
-    python docker/rehearse.py [--keep FOLDER] [--start COMMAND...]
+    python docker/rehearse.py [--keep FOLDER]
 
 It reads docker/Dockerfile itself: every COPY, RUN and ENV line of the stages that the target
 needs is carried out as it stands there, in an empty folder and an empty environment, with this
