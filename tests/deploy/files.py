@@ -26,6 +26,12 @@ def document(path: Path) -> Document:
     return loaded
 
 
+def bounds() -> dict[str, str]:
+    """The settings by which docs/operations.md reckons the memory of a replica."""
+    settings: dict[str, str] = document(K8S / "base" / "configmap.yaml")["data"]
+    return {name: value for name, value in settings.items() if name.startswith("ATPN_MAX_")}
+
+
 def accepted(name: str, value: str) -> object:
     """The setting's value as the service reads it; ValueError where it would refuse to start."""
     if name not in SETTINGS:

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 import rehearse
-from tests.deploy.files import DOCKERFILE, MONITORING, ROOT, SETTINGS, accepted, document
+from tests.deploy.files import (
+    DOCKERFILE,
+    K8S,
+    MONITORING,
+    ROOT,
+    SETTINGS,
+    accepted,
+    bounds,
+    document,
+)
 
 DOCKER = ROOT / "docker"
 COMPOSE = document(DOCKER / "compose.yaml")
@@ -54,6 +63,17 @@ def test_every_setting_is_one_that_the_service_accepts(name: str) -> None:
         assert accepted(setting, defaults(value)) is not None
 
 
+def test_memory_is_bounded_as_on_kubernetes() -> None:
+    assert SERVICES["atpn"]["deploy"]["resources"]["limits"]["memory"] == "2G"
+    assert bounds().items() <= SERVICES["atpn"]["environment"].items()
+    gpu = SERVICES["atpn-gpu"]["environment"]
+    (container,) = document(K8S / "overlays" / "gpu" / "deployment.yaml")["spec"]["template"][
+        "spec"
+    ]["containers"]
+    overlay = {v["name"]: v["value"] for v in container["env"]}
+    assert (bounds() | overlay).items() <= gpu.items()
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_a_replica_is_given_the_time_that_it_takes_to_drain(name: str) -> None:
     """It lingers, then streams have drain_s to end, then open requests have drain_s + 1."""
@@ -93,6 +113,25 @@ def test_every_value_that_can_be_changed_stands_in_the_example_with_its_default(
     used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (DOCKER / "compose.yaml").read_text()))
     example = (ROOT / ".env.example").read_text()
     assert used == dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE))
+
+
+@pytest.mark.tools
+def test_the_example_says_which_of_the_two_files_reads_it(tools: Path, tmp_path: Path) -> None:
+    (tmp_path / "docker").mkdir()
+    for name in ("compose.yaml", "docker/compose.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".env").write_text("PUBLISH_ADDRESS=10.9.8.7\n")
+
+    def told(*options: str) -> str:
+        command = [str(tools / "docker-compose"), *options, "config"]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "10.9.8.7" in told()
+    assert "10.9.8.7" not in told("-f", "docker/compose.yaml")
+    assert "10.9.8.7" in told("--env-file", ".env", "-f", "docker/compose.yaml")
+    assert "--env-file .env -f docker/compose.yaml" in (ROOT / ".env.example").read_text()
 
 
 def test_every_file_that_is_mounted_is_there_and_read_only() -> None:

@@ -22,6 +22,7 @@ from tests.deploy.files import (
     SETTINGS,
     Document,
     accepted,
+    bounds,
     document,
 )
 
@@ -42,6 +43,9 @@ MANIFESTS = sorted(
 def base(kind: str) -> Document:
     """The base's only document of a kind."""
     return document(K8S / "base" / f"{kind.lower()}.yaml")
+
+
+BOUNDS = bounds()
 
 
 def pods(manifest: Document) -> Document:
@@ -153,6 +157,18 @@ def test_every_setting_is_one_that_the_service_accepts(name: str, value: str) ->
     assert accepted(name, value) is not None
 
 
+@pytest.mark.parametrize("path", [p for p in WORKLOADS if ours(document(p))], ids=path_name)
+def test_memory_is_bounded_by_the_same_settings_wherever_it_is_limited(path: Path) -> None:
+    container = ours(document(path))
+    assert container is not None
+    assert container["resources"]["limits"]["memory"] == "2Gi"
+    sources = container.get("envFrom", [])
+    given = {v["name"]: v["value"] for v in container.get("env", [])}
+    if {"configMapRef": {"name": "atpn"}} in sources:
+        given |= base("ConfigMap")["data"]
+    assert BOUNDS.items() <= given.items()
+
+
 def test_another_engine_is_set_by_the_triton_example_alone() -> None:
     naming = [path_name(p) for p in K8S.rglob("*.yaml") if ENGINE in p.read_text()]
     assert naming == ["examples/triton/engine.yaml"]
@@ -168,6 +184,7 @@ def test_triton_is_given_the_folder_of_the_model_that_is_a_triton_repository() -
     assert 'shipped_models() / "atpn", "/models/atpn"' in script
     imports = [line for line in script.splitlines() if line.startswith(("import", "from"))]
     subprocess.run([sys.executable, "-c", "\n".join(imports)], check=True)
+    assert "dirs_exist_ok=True" in script  # the container may run again over what it has copied
     config = (ROOT / "models" / "artifacts" / "atpn" / "config.pbtxt").read_text()
     assert 'name: "atpn"' in config
 
@@ -196,6 +213,18 @@ def test_the_service_uses_the_password_and_address_of_the_redis_for_development(
     assert url == f"redis://:{password}@{host}:{port}/0"
     allowed = [rule["ports"] for rule in base("NetworkPolicy")["spec"]["egress"]]
     assert [{"port": port, "protocol": "TCP"}] in allowed
+
+
+def test_name_servers_are_reached_as_pods_and_as_the_cache_of_the_node() -> None:
+    (names,) = [
+        rule
+        for rule in base("NetworkPolicy")["spec"]["egress"]
+        if {"port": 53, "protocol": "UDP"} in rule["ports"]
+    ]
+    assert names["to"] == [
+        {"namespaceSelector": {}},
+        {"ipBlock": {"cidr": "169.254.20.10/32"}},  # NodeLocal DNSCache
+    ]
 
 
 def test_redis_has_the_same_configuration_as_under_compose() -> None:
