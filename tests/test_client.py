@@ -822,6 +822,47 @@ def test_an_address_that_is_none_is_refused_when_the_client_is_made(url: str) ->
 
 
 # the package
+async def test_the_frames_of_a_plain_iterable_end_with_it_or_with_its_error() -> None:
+    def two(error: bool) -> Iterator[Picture]:
+        yield from (b"1", b"2")
+        if error:
+            raise RuntimeError("the camera fell")
+
+    assert [frame async for frame in as_async(two(error=False))] == [b"1", b"2"]
+    with pytest.raises(RuntimeError, match="the camera fell"):
+        _ = [frame async for frame in as_async(two(error=True))]
+
+
+async def test_no_frame_is_taken_before_it_is_asked_for() -> None:
+    taken = itertools.count()
+    source = as_async(str(next(taken)).encode() for _ in range(9))
+    assert [await anext(source), await anext(source)] == [b"0", b"1"]
+    await asyncio.sleep(0.1)
+    assert next(taken) == 2
+
+
+@pytest.mark.parametrize("end", ["given up", "abandoned"])
+def test_a_process_ends_although_its_camera_shows_nothing(end: str) -> None:
+    code = f"""
+import asyncio, queue
+from contextlib import suppress
+from atpn.client.aio import as_async
+
+async def watch():
+    taking = asyncio.ensure_future(anext(as_async(iter(queue.Queue().get, None))))
+    await asyncio.wait([taking], timeout=0.2)
+    if {end == "given up"}:
+        taking.cancel()
+        with suppress(asyncio.CancelledError):
+            await taking
+
+asyncio.run(watch())
+print("done")
+"""
+    done = python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
 
 
 def python(code: str) -> "subprocess.CompletedProcess[str]":

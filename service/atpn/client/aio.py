@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +34,7 @@ from atpn.client.requests import (
 from atpn.client.results import Frame, Result
 
 Frames = AsyncIterable[Picture] | Iterable[Picture]
+Asked = asyncio.Future[list[Picture]]  # for the next frame; none is the end
 
 
 class AsyncClient:
@@ -284,15 +286,45 @@ async def as_async(frames: Frames) -> AsyncIterator[Picture]:
         async for picture in frames:
             yield picture
         return
-    source = iter(frames)
-
-    def take() -> list[Picture]:
-        return list(itertools.islice(source, 1))
-
-    # Of its own: the loop's few threads would all be waiting for cameras.
-    thread = ThreadPoolExecutor(1, "atpn-frames")
+    loop = asyncio.get_running_loop()
+    asked: SimpleQueue[Asked | None] = SimpleQueue()
+    # Of its own: the loop's few threads, and the end of the process, would all wait for cameras.
+    thread = threading.Thread(
+        target=take, args=(iter(frames), asked, loop), name="atpn-frames", daemon=True
+    )
+    thread.start()
     try:
-        while taken := await asyncio.get_running_loop().run_in_executor(thread, take):
+        while True:
+            waiting: Asked = loop.create_future()
+            asked.put(waiting)
+            if not (taken := await waiting):
+                return
             yield taken[0]
     finally:
-        thread.shutdown(wait=False, cancel_futures=True)
+        asked.put(None)
+
+
+def take(
+    source: Iterator[Picture], asked: SimpleQueue[Asked | None], loop: asyncio.AbstractEventLoop
+) -> None:
+    """What the thread of `as_async` does: whenever it is asked, it takes the next frame."""
+    while (waiting := asked.get()) is not None:
+        taken: list[Picture] | BaseException
+        try:
+            taken = list(itertools.islice(source, 1))
+        except BaseException as error:  # raised where the frames are awaited
+            taken = error
+        try:
+            loop.call_soon_threadsafe(tell, waiting, taken)
+        except RuntimeError:  # the loop was closed meanwhile
+            return
+
+
+def tell(waiting: Asked, taken: list[Picture] | BaseException) -> None:
+    """Answer who waits for a frame, unless that was given up."""
+    if waiting.done():
+        return
+    if isinstance(taken, BaseException):
+        waiting.set_exception(taken)
+    else:
+        waiting.set_result(taken)
