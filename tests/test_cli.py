@@ -33,7 +33,7 @@ from atpn.cli.output import Csv, Entry
 from atpn.cli.plot import SHADE, Plot, broken
 from atpn.cli.report import Report
 from atpn.cli.sources import sources
-from atpn.cli.tables import TrackTable
+from atpn.cli.tables import FaceTable, TrackTable
 from atpn.cli.video import Sequence, VideoFile
 from atpn.cli.work import follow_one
 from atpn.client import Client, Frame
@@ -96,7 +96,7 @@ def process(*arguments: object, code: str = "pass", **options: Any) -> "subproce
     return subprocess.Popen(
         [sys.executable, "-c", start, *map(str, arguments)],
         stdin=options.pop("stdin", subprocess.DEVNULL),
-        stdout=subprocess.PIPE,
+        stdout=options.pop("stdout", subprocess.PIPE),
         stderr=options.pop("stderr", subprocess.PIPE),
         **options,
     )
@@ -439,6 +439,49 @@ def test_a_video_that_cannot_be_written_any_more_is_not_said_to_be_unreadable(
     assert "cannot be read" not in err
 
 
+def test_results_that_cannot_be_written_are_no_fault_of_the_source(
+    run: Run, remote: list[str], video: Path, tmp_path: Path
+) -> None:
+    full, drawn = tmp_path / "full.jsonl", tmp_path / "drawn"
+    full.symlink_to("/dev/full")
+    drawn.mkdir()
+    (drawn / "astronaut.jpg").symlink_to("/dev/full")
+    for written, arguments in [
+        (full, ["track", video, "--results", full]),
+        (drawn / "astronaut.jpg", ["align", PHOTO, "--draw", drawn]),
+    ]:
+        code, _, err = run(*arguments, *remote)
+        assert code == 1
+        assert err.startswith(f"atpn: {written} cannot be written: ")
+        assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv", "a table"])
+def test_a_full_disk_behind_standard_output_is_told_in_one_line(
+    remote: list[str], video: Path, form: str
+) -> None:
+    command = ["align", PHOTO] if form == "--json" else ["track", video]
+    arguments = [form] if form.startswith("--") else []
+    with Path("/dev/full").open("wb") as full:
+        started = process(*command, *arguments, *remote, stdout=full)
+        _, err = started.communicate(timeout=60)
+    told = b"atpn: standard output cannot be written: No space left on device\n"
+    assert (started.returncode, err) == (1, told)
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_pipe_that_is_closed_ends_the_command_quietly(
+    remote: list[str], video: Path, form: str
+) -> None:
+    for command in (["align", PHOTO, PHOTO], ["track", video, video]):
+        started = process(*command, form, *remote)
+        assert started.stdout is not None
+        started.stdout.close()
+        started.stdout = None
+        _, err = started.communicate(timeout=60)
+        assert (started.returncode, err) == (1, b"")
+
+
 def test_a_diagram_with_signals_shows_eyes_mouth_and_blinks(
     run: Run, remote: list[str], video: Path, tmp_path: Path
 ) -> None:
@@ -645,6 +688,20 @@ def test_a_long_video_takes_no_more_memory_for_its_table() -> None:
     assert len(pickle.dumps(table)) < 1000
 
 
+@pytest.mark.parametrize("name", ["talk [dQw4w9WgXcQ].mp4", "a [/] b", ":smile:", "end\\"])
+def test_the_table_and_the_messages_have_names_as_they_are(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    face = {"track_id": 1, "confidence": 0.5, "box": [0, 0, 1, 1]}
+    for faces in ([face], []):
+        for table in (TrackTable(Wanted()), FaceTable(Wanted())):
+            table.add(Entry(name, Frame({"faces": faces}), 0.0))
+            table.close()
+            assert name in capsys.readouterr().out
+    Report().say(name)
+    assert capsys.readouterr().err == f"atpn: {name}\n"
+
+
 SIGNALS = {
     "left_eye": {"open": 0.9, "pupil": [0.01, -0.1]},
     "right_eye": {"open": None, "pupil": None},
@@ -753,7 +810,10 @@ def test_a_number_of_frames_ends_a_camera_well(run: Run, remote: list[str]) -> N
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
 def test_a_signal_ends_a_camera_cleanly_with_what_was_done(
     remote: list[str], tmp_path: Path, number: int, code: int
 ) -> None:
@@ -774,6 +834,40 @@ def test_a_signal_ends_a_camera_cleanly_with_what_was_done(
     assert 0 <= int(counted[1]) - len(told) <= 1  # the signal may come between the two
     with av.open(str(out)) as container:
         assert len(told) - 1 <= sum(1 for _ in container.decode(video=0)) <= len(told)
+
+
+def test_a_terminal_that_is_closed_leaves_whole_files(remote: list[str], tmp_path: Path) -> None:
+    """The kernel and the shell both tell it; nothing can be shown any more."""
+    out, lines = tmp_path / "out.mp4", tmp_path / "faces.jsonl"
+    terminal, end = pty.openpty()
+    with mjpeg.camera([*mjpeg.frames(range(10), rate=20), mjpeg.SILENCE]) as network:
+        arguments = ["track", network.url, "--out", out, "--results", lines, *remote]
+        started = process(*arguments, stdout=end, stderr=end)
+        os.close(end)
+        deadline = time.monotonic() + 30
+        while not (lines.exists() and lines.read_text().count("\n") > 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.close(terminal)
+        for _ in range(2):
+            started.send_signal(signal.SIGHUP)
+        assert started.wait(30) == 129
+    told = objects(lines.read_text())
+    with av.open(str(out)) as container:
+        assert len(told) - 1 <= sum(1 for _ in container.decode(video=0)) <= len(told)
+
+
+def test_a_command_that_is_to_outlive_its_terminal_does(remote: list[str]) -> None:
+    with mjpeg.camera(mjpeg.frames(range(20), rate=20)) as network:
+        nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+        arguments = ["track", network.url, "--json", "--reconnect", 0, *remote]
+        started = process(*arguments, code=nohup)
+        assert started.stdout is not None
+        started.stdout.readline()
+        started.send_signal(signal.SIGHUP)
+        code, rest, _ = finished(started)
+    assert code == 1  # the camera went away
+    assert objects(rest)[-1]["frame"] == 19
 
 
 def test_secrets_of_a_cameras_address_are_not_shown(run: Run, remote: list[str]) -> None:

@@ -4,13 +4,14 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from atpn import __version__
 from atpn.cli.backends import Backend
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
     0: all done; 1: some inputs failed, the others are done; 2: wrong usage or configuration;
-    130: interrupted.
+    130: interrupted; 129, 143: by SIGHUP, SIGTERM.
     """
     try:
         app(arguments, prog_name="atpn")
@@ -91,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def told(message: str, code: int) -> int:
     """Say why on standard error; returns ``code``."""
-    print(f"atpn: {message}", file=sys.stderr)  # noqa: T201
+    with suppress(OSError):  # the terminal was closed
+        print(f"atpn: {message}", file=sys.stderr)  # noqa: T201
     return code
 
 
@@ -239,7 +241,7 @@ def models(as_json: AsJson = False) -> None:
             row["path"] = str(model.path)
             if as_json:
                 print(json.dumps(row))  # noqa: T201
-            table.add_row(*row.values())
+            table.add_row(*map(Text, row.values()))
     if not as_json:
         screen().print(table)
 

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +15,7 @@ from rich.console import Console
 from typing_extensions import override
 
 from atpn.cli import signals
+from atpn.cli.report import Stopped
 from atpn.client import Face, Frame, Result
 from atpn.client.requests import Wanted
 
@@ -42,7 +45,10 @@ class Entry:
 
 
 class Sink(ABC):
-    """Takes entries as they come, and may have something left to write at the end."""
+    """Takes entries as they come, and may have something left to write at the end.
+
+    Stopped where it cannot be written, as on a full disk: an OSError would be the source's.
+    """
 
     @abstractmethod
     def add(self, entry: Entry) -> None:
@@ -60,7 +66,11 @@ class Sink(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Stopped:
+            if error is None:  # what ended the work before is what is told
+                raise
 
 
 class JsonLines(Sink):
@@ -71,7 +81,8 @@ class JsonLines(Sink):
 
     @override
     def add(self, entry: Entry) -> None:
-        print(json.dumps(entry.payload, separators=(",", ":")), file=self._file, flush=True)
+        with writing(self._file):
+            print(json.dumps(entry.payload, separators=(",", ":")), file=self._file, flush=True)
 
 
 class ToFile(Sink):
@@ -88,7 +99,7 @@ class ToFile(Sink):
 
     @override
     def close(self) -> None:
-        with self._file:
+        with writing(self._file), self._file:
             self._sink.close()
 
 
@@ -102,10 +113,16 @@ class Csv(Sink):
         self._points = wanted.points if landmarks else 0
         self._frames = frames
         self._rows = csv.writer(file, lineterminator="\n")
-        self._rows.writerow(self._header())
+        with writing(file):
+            self._rows.writerow(self._header())
 
     @override
     def add(self, entry: Entry) -> None:
+        with writing(self._file):
+            self._rows.writerows(self._of(entry))
+            self._file.flush()
+
+    def _of(self, entry: Entry) -> Iterator[list[object]]:
         result = entry.result
         head: list[object] = [entry.name]
         if isinstance(result, Frame):
@@ -114,10 +131,9 @@ class Csv(Sink):
             head.append(result.error.code if result.error else "")
         for number, face in enumerate(result.faces, 1):
             key = face.track_id if self._frames else number
-            self._rows.writerow([*head, key, *self._numbers(face)])
+            yield [*head, key, *self._numbers(face)]
         if not result.faces:
-            self._rows.writerow(head + [""] * (len(self._header()) - len(head)))
-        self._file.flush()
+            yield head + [""] * (len(self._header()) - len(head))
 
     def _header(self) -> list[str]:
         head = ["input", "frame", "time_s", "state", "track_id"]
@@ -147,6 +163,21 @@ def check_writable(path: Path) -> None:
         pass
     if new:
         path.unlink()
+
+
+@contextmanager
+def writing(to: TextIO | Path) -> Iterator[None]:
+    """Stopped where it cannot be written; a pipe that nobody reads any more ends the command."""
+    try:
+        yield
+    except OSError as error:
+        if to is sys.stdout:
+            with suppress(OSError):
+                to.close()  # with what is left in it, that nothing fails again at the end
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(1) from error
+        name = "standard output" if to is sys.stdout else to if isinstance(to, Path) else to.name
+        raise Stopped(f"{name} cannot be written: {error.strerror or error}", 1) from error
 
 
 def screen() -> Console:

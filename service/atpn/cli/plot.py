@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from atpn.cli.output import ANGLES, Entry, Sink, check_writable
+from atpn.cli.output import ANGLES, Entry, Sink, check_writable, writing
 from atpn.client import Signals
 from atpn.extras import needs
 
@@ -74,7 +74,8 @@ class Plot(Sink):
         for axes in (*faces, confidence):
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(self._path, dpi=120)
+        with writing(self._path):
+            figure.savefig(self._path, dpi=120)
 
     def _draw_face(self, diagrams: Any, key: int, values: Any, first: bool) -> None:
         """One face: its angles, and with signals how open its eyes and mouth are."""

@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import override
 
 from atpn.cli.inputs import ImageFile
-from atpn.cli.output import Entry, Sink, check_writable
+from atpn.cli.output import Entry, Sink, check_writable, writing
 from atpn.cli.report import Stopped
 from atpn.client.pictures import Pixels
 from atpn.extras import needs
@@ -38,7 +38,9 @@ class Drawings(Sink):
             from PIL import Image  # noqa: PLC0415
 
             drawn = Image.fromarray(entry.result.draw())
-            drawn.save(self._free(ImageFile(entry.name).stem), quality=95)
+            path = self._free(ImageFile(entry.name).stem)
+            with writing(path):
+                drawn.save(path, quality=95)
 
     def _free(self, stem: str) -> Path:
         """Of that name, or with a number where another image has it or it leads to an input."""

@@ -2,11 +2,10 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -53,36 +52,55 @@ class Report:
         self.say(f"{name}: {error}")
 
     def say(self, message: str) -> None:
-        """One line on standard error."""
-        self._console.print(f"atpn: {escape(message)}")
+        """One line on standard error; nothing where that is a terminal that was closed."""
+        with suppress(OSError):
+            self._console.print(Text(f"atpn: {message}"))
 
     @contextmanager
     def progress(self, what: str, total: float | None) -> Iterator["Bar"]:
         """A bar on a terminal, nothing elsewhere; ``total`` None: unknown."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             Rate(),
             TimeRemainingColumn(),
         )
         hidden = not self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
-            yield Bar(progress, progress.add_task(escape(what), total=total))
+        progress = Progress(*columns, console=self._console, transient=True, disable=hidden)
+        progress.start()
+        try:
+            yield Bar(progress, progress.add_task(what, total=total))
+        finally:
+            with suppress(OSError):  # the terminal was closed
+                progress.stop()
 
 
 @contextmanager
 def until_terminated() -> Iterator[None]:
-    """SIGTERM ends the block with Stopped, so that what is open is written to its end."""
+    """SIGTERM and SIGHUP end the block with Stopped, so that what is open is written to its end.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise Stopped("terminated", 128 + signal.SIGTERM)
+    A terminal that is closed is SIGHUP, often twice: further ones change nothing. Under nohup, and
+    wherever else a signal is ignored, it stays so.
+    """
+    why = {signal.SIGTERM: "terminated"}
+    if hasattr(signal, "SIGHUP"):
+        why[signal.SIGHUP] = "the terminal was closed"
+    before = {number: signal.getsignal(number) for number in why}
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for other in heard:
+            signal.signal(other, signal.SIG_IGN)
+        raise Stopped(why[signal.Signals(number)], 128 + number)
+
+    for number in heard:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 class Rate(ProgressColumn):

@@ -1,13 +1,15 @@
 """What a command tells people of its results: a table at the end."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 from typing_extensions import override
 
 from atpn.cli import signals
-from atpn.cli.output import ANGLES, Entry, Sink, count, screen
+from atpn.cli.output import ANGLES, Entry, Sink, count, screen, writing
 from atpn.client import Frame
 from atpn.client.requests import Wanted
 
@@ -31,20 +33,22 @@ class FaceTable(Sink):
         faces = entry.result.faces
         self._faces += len(faces)
         if not faces:
-            self._table.add_row(entry.name, "none")
+            self._table.add_row(Text(entry.name), "none")
         for number, face in enumerate(faces, 1):
             box = " ".join(f"{edge:.0f}" for edge in face.box)
-            row = [entry.name if number == 1 else "", f"{number}", f"{face.confidence:.2f}", box]
+            row = [f"{number}", f"{face.confidence:.2f}", box]
             if self._pose:
                 row += [f"{face.answer['pose'][angle]:+.1f}°" for angle in ANGLES]
             if self._signals:
                 row += signals.cells(face.signals)
-            self._table.add_row(*row)
+            self._table.add_row(Text(entry.name if number == 1 else ""), *row)
 
     @override
     def close(self) -> None:
+        if not self._images:
+            return
         console = screen()
-        if self._images:
+        with writing(sys.stdout):
             console.print(self._table)
             console.print(f"{count(self._faces, 'face')} in {count(self._images, 'image')}")
 
@@ -104,13 +108,14 @@ class TrackTable(Sink):
         for name, frames in self._frames.items():
             rows = [(key[1], seen) for key, seen in self._seen.items() if key[0] == name]
             for row, (track_id, seen) in enumerate(rows):
-                table.add_row("" if row else name, *self._cells(track_id, seen, frames))
+                table.add_row(Text("" if row else name), *self._cells(track_id, seen, frames))
             if not rows:
-                table.add_row(name, "none", f"0 of {frames}")
+                table.add_row(Text(name), "none", f"0 of {frames}")
         console = screen()
-        console.print(table)
         total = count(sum(self._frames.values()), "frame")
-        console.print(f"{total}, {self._dropped} dropped" if self._dropped else total)
+        with writing(sys.stdout):
+            console.print(table)
+            console.print(f"{total}, {self._dropped} dropped" if self._dropped else total)
 
     def _cells(self, track_id: int, seen: _Seen, frames: int) -> Iterable[str]:
         yield f"{track_id}"
