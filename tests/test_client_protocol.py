@@ -1,6 +1,7 @@
 """The client's stream without sockets: what it sends, what answers mean, when it comes back."""
 
 import json
+import math
 from typing import Any
 
 import msgpack
@@ -25,9 +26,19 @@ def answer(seq: int, dropped: int = 0) -> str:
     return told("frame", seq=seq, state="tracked", dropped=dropped, faces=[])
 
 
-def opened(**options: Any) -> StreamProtocol:
+class Clock:
+    """A clock that is set by hand."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def opened(clock: Clock | None = None, **options: Any) -> StreamProtocol:
     """A stream that was greeted and has sent its config."""
-    stream = StreamProtocol(Follow(), backoff=lambda attempt: 10.0**attempt, **options)
+    clock = clock or Clock()
+    stream = StreamProtocol(Follow(), clock, backoff=lambda attempt: 10.0**attempt, **options)
     stream.connected()
     stream.received(hello())
     assert [json.loads(m)["type"] for m in stream.outgoing()] == ["config"]
@@ -40,7 +51,7 @@ def put(stream: StreamProtocol, *frames: bytes) -> None:
 
 
 def test_nothing_is_sent_before_the_service_greets() -> None:
-    stream = StreamProtocol(Follow())
+    stream = StreamProtocol(Follow(), Clock())
     stream.connected()
     put(stream, b"one")
     assert stream.outgoing() == []
@@ -115,7 +126,43 @@ def test_a_frame_without_an_answer_is_sent_again_with_the_token_after_a_loss() -
     assert stream.outgoing()[1:] == [b"one"]
 
 
-def test_in_real_time_frames_in_flight_are_given_up_at_a_loss_and_counted() -> None:
+def test_in_real_time_the_newest_in_flight_waits_again_after_a_loss() -> None:
+    """No further one may come, as where the service hung up on a stream that paused."""
+    stream = opened(realtime=True)
+    for frame in (b"0", b"1"):
+        put(stream, frame)
+        stream.outgoing()
+    stream.lost(BROKEN)
+    assert not stream.idle
+    stream.connected()
+    stream.received(hello())
+    assert stream.outgoing()[1:] == [b"1"]
+    stream.received(answer(1))
+    assert [(f.index, f.dropped) for f in stream.results()] == [(1, 1)]
+    assert stream.idle
+
+
+def test_in_real_time_what_was_answered_is_not_sent_again_after_a_loss() -> None:
+    stream = opened(realtime=True)
+    put(stream, b"0")
+    stream.outgoing()
+    stream.received(answer(1))
+    stream.lost(BROKEN)
+    assert stream.idle
+
+
+def test_in_real_time_a_frame_that_is_too_large_is_not_sent_again() -> None:
+    stream = opened(realtime=True)
+    put(stream, b"0")
+    stream.outgoing()
+    stream.lost(Loss("message too big", close_code=1009))
+    [frame] = stream.results()
+    assert frame.error is not None
+    assert frame.error.code == "too_many_bytes"
+    assert stream.idle
+
+
+def test_in_real_time_frames_in_flight_are_given_up_at_a_loss_for_a_newer_one() -> None:
     stream = opened(realtime=True)
     put(stream, b"0")
     stream.outgoing()
@@ -129,11 +176,11 @@ def test_in_real_time_frames_in_flight_are_given_up_at_a_loss_and_counted() -> N
 
 
 def test_without_a_token_the_plain_address_is_taken() -> None:
-    assert StreamProtocol(Follow()).url("http://host:1") == "ws://host:1/track"
+    assert StreamProtocol(Follow(), Clock()).url("http://host:1") == "ws://host:1/track"
 
 
 def test_a_token_is_quoted_for_the_address() -> None:
-    stream = StreamProtocol(Follow())
+    stream = StreamProtocol(Follow(), Clock())
     stream.connected()
     stream.received(hello("a&b/ü"))
     assert stream.url("http://h").endswith("?token=a%26b%2F%C3%BC")
@@ -150,13 +197,54 @@ def test_waits_grow_with_each_failure_and_start_again_after_an_answer() -> None:
     assert stream.lost(BROKEN) == 1.0
 
 
-def test_patience_ends_with_what_happened_last() -> None:
-    stream = opened(patience=2)
+@pytest.mark.parametrize(
+    ("options", "most_s"), [({}, 30), ({"realtime": True}, 300), ({"patience_s": 7}, 7)]
+)
+def test_patience_is_seconds_without_an_answer_and_ends_with_what_happened_last(
+    options: dict[str, Any], most_s: float
+) -> None:
+    clock = Clock()
+    stream = opened(clock, **options)
+    clock.now_s = 1000
     put(stream, b"one")
+    stream.outgoing()
     stream.lost(BROKEN)
+    clock.now_s += most_s - 1
     stream.lost(BROKEN)
-    with pytest.raises(ConnectionFailed, match=r"over 3 connections.*the last: gone"):
+    clock.now_s += 1
+    with pytest.raises(ConnectionFailed, match=f"no answer for {most_s} s.*the last: gone"):
         stream.lost(Loss("gone"))
+
+
+def test_patience_begins_anew_with_an_answer_and_with_a_frame_after_a_pause() -> None:
+    clock = Clock()
+    stream = opened(clock, patience_s=10)
+    put(stream, b"one")
+    stream.outgoing()
+    for last_words in (BROKEN, Loss("message too big", close_code=1009)):
+        stream.lost(BROKEN)
+        clock.now_s += 9
+        stream.connected()
+        stream.received(hello())
+        assert stream.outgoing()[1:] == [b"one"]
+        if last_words is BROKEN:
+            stream.received(answer(1))
+        else:
+            stream.lost(last_words)
+        assert stream.idle
+        clock.now_s += 100
+        put(stream, b"one")
+        stream.outgoing()
+    stream.lost(BROKEN)
+
+
+def test_patience_may_be_endless() -> None:
+    clock = Clock()
+    stream = opened(clock, patience_s=math.inf)
+    put(stream, b"one")
+    for _ in range(3):
+        stream.lost(BROKEN)
+        clock.now_s += 1e6
 
 
 def test_back_off_doubles_to_a_ceiling_and_is_spread() -> None:
@@ -168,7 +256,7 @@ def test_back_off_doubles_to_a_ceiling_and_is_spread() -> None:
 
 def test_only_a_stream_that_was_connected_comes_back_at_once() -> None:
     assert opened().lost(BROKEN) == 1.0
-    unheard = StreamProtocol(Follow(), backoff=lambda attempt: 10.0**attempt)
+    unheard = StreamProtocol(Follow(), Clock(), backoff=lambda attempt: 10.0**attempt)
     assert unheard.lost(Loss("503", status=503)) == 10.0
     assert unheard.lost(Loss("503", status=503)) == 10.0
     assert unheard.lost(Loss("503", status=503)) == 100.0
@@ -183,7 +271,7 @@ def test_the_first_connection_after_a_loss_comes_at_once_with_a_little_jitter() 
 
 def test_where_nothing_listens_from_the_start_there_is_no_second_try() -> None:
     with pytest.raises(ConnectionFailed, match="refused"):
-        StreamProtocol(Follow()).lost(Loss("refused", unreachable=True))
+        StreamProtocol(Follow(), Clock()).lost(Loss("refused", unreachable=True))
 
 
 def test_a_service_that_is_gone_for_a_while_is_waited_for() -> None:
@@ -194,17 +282,17 @@ def test_a_service_that_is_gone_for_a_while_is_waited_for() -> None:
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_handshake_that_is_refused_for_good_is_a_bad_answer_with_its_status(status: int) -> None:
     with pytest.raises(ServiceError) as refused:
-        StreamProtocol(Follow()).lost(Loss("no", status=status))
+        StreamProtocol(Follow(), Clock()).lost(Loss("no", status=status))
     assert (refused.value.code, refused.value.status) == ("bad_answer", status)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503])
 def test_a_handshake_that_is_refused_for_now_is_tried_again(status: int) -> None:
-    assert StreamProtocol(Follow()).lost(Loss("no", status=status)) > 0
+    assert StreamProtocol(Follow(), Clock()).lost(Loss("no", status=status)) > 0
 
 
 def test_a_wrong_key_is_an_error_at_once() -> None:
-    stream = StreamProtocol(Follow())
+    stream = StreamProtocol(Follow(), Clock())
     stream.connected()
     with pytest.raises(ServiceError, match="unauthorized: no key"):
         stream.received(told("error", code="unauthorized", detail="no key"))
@@ -212,13 +300,15 @@ def test_a_wrong_key_is_an_error_at_once() -> None:
 
 @pytest.mark.parametrize("code", ["too_many_streams", "rate_limited", "shutting_down"])
 def test_a_full_service_is_tried_again_and_named_when_patience_ends(code: str) -> None:
-    stream = StreamProtocol(Follow(), patience=1)
+    clock = Clock()
+    stream = StreamProtocol(Follow(), clock, patience_s=1)
     full = told("error", code=code, detail="8 streams are open")
     stream.connected()
     stream.received(full)
     stream.lost(Loss("1013", close_code=1013))
     stream.connected()
     stream.received(full)
+    clock.now_s += 1
     with pytest.raises(ServiceError, match=code):
         stream.lost(Loss("1013", close_code=1013))
 

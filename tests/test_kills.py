@@ -6,6 +6,7 @@ as it likes.
 import asyncio
 import itertools
 import json
+import math
 import random
 from bisect import bisect_right
 from collections import Counter
@@ -170,7 +171,8 @@ async def killing(world: World, kills: int) -> None:
 
 async def answered(world: World, kills: int) -> list[Answered]:
     """What a client is told that sends frame after frame while ``kills`` replicas die."""
-    protocol = StreamProtocol(Follow(), patience=100, backoff=lambda _: world.pace.way)
+    clock, way = asyncio.get_running_loop().time, world.pace.way
+    protocol = StreamProtocol(Follow(), clock, patience_s=math.inf, backoff=lambda _: way)
     killer = asyncio.create_task(killing(world, kills))
     connected, found = False, []
     while not (killer.done() and protocol.idle):

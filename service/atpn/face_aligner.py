@@ -124,6 +124,7 @@ class FaceAligner:
         smoothing: bool = False,
         fps: float | None = None,
         realtime: bool = False,
+        patience_s: float | None = None,  # noqa: ARG002 - for a service, which is never away here
     ) -> Iterator[Frame]:
         """Follow faces through ``frames``; yields their results in order.
 

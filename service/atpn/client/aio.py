@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from queue import SimpleQueue
@@ -135,12 +136,15 @@ class AsyncClient:
         smoothing: bool = False,
         fps: float | None = None,
         realtime: bool = False,
+        patience_s: float | None = None,
     ) -> AsyncIterator[Frame]:
         """See `Client.track`; frames of a plain iterable are taken in a thread."""
         several(frames)
         stream = StreamProtocol(
             Follow(points, pose, max_faces, min_confidence, smoothing, signals, fps),
+            time.monotonic,
             realtime=realtime,
+            patience_s=patience_s,
         )
         async with Line(self.endpoint, stream) as line:
             results = line.newest(frames) if realtime else line.every(frames)
@@ -274,10 +278,11 @@ class Line:
 
     async def _flush(self) -> None:
         async with self._sending:
-            if self._socket is None:
+            socket = self._socket  # while it is sent to, another may take its place
+            if socket is None:
                 return
             for message in self._stream.outgoing():
-                await self._socket.send(message)
+                await socket.send(message)
 
 
 async def as_async(frames: Frames) -> AsyncIterator[Picture]:

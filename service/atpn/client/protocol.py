@@ -4,8 +4,8 @@ the connection breaks.
 Frames go in by `put`; `outgoing` says what may be sent now; `received` takes the service's
 messages; `lost` says how long to wait before the next connection, whose address is `url`;
 `results` hands out what has been decided. By default one frame is in flight and none is lost:
-what was not answered is sent again. In real time the newest frame waits for one of two places,
-and what was in flight is given up.
+what was not answered is sent again. In real time the newest frame waits for one of two places;
+what was in flight is given up for it, and where none waits, its newest is sent again.
 """
 
 import json
@@ -21,6 +21,8 @@ from atpn.client.pictures import Picture
 from atpn.client.requests import problem_of, reconnect_s
 from atpn.client.results import Frame
 
+PATIENCE_S = 30.0  # without an answer
+PATIENCE_REALTIME_S = 300.0  # outlives the start of a machine: a camera has nobody else
 IN_FLIGHT = 2  # in real time: one in work and one that waits, as the service has it
 TOO_BIG = 1009  # close code: the frame was larger than any message may be
 LATER = ("too_many_streams", "shutting_down", "overloaded", "rate_limited")  # refused for now
@@ -71,25 +73,30 @@ class Loss:
 class StreamProtocol:
     """One stream of frames over as many connections as it takes.
 
-    ``patience`` connections in a row may fail without an answer to a frame; ``backoff`` gives
-    the seconds before each, with 0 for the first after one that had been good.
+    It comes back until there was no answer to a frame for ``patience_s`` of the ``clock``'s
+    seconds (None: `PATIENCE_S`, or in real time `PATIENCE_REALTIME_S`); ``backoff`` gives those
+    before each connection, with 0 for the first after one that had been good.
     """
 
     def __init__(
         self,
         follow: Follow,
+        clock: Callable[[], float],
         *,
         realtime: bool = False,
-        patience: int = 10,
+        patience_s: float | None = None,
         backoff: Callable[[int], float] = reconnect_s,
     ) -> None:
         self.realtime = realtime
         self.token: str | None = None
         self.session_id = ""
         self._follow = follow
-        self._patience = patience
+        usual_s = PATIENCE_REALTIME_S if realtime else PATIENCE_S
+        self._patience_s = usual_s if patience_s is None else patience_s
         self._backoff = backoff
+        self._clock = clock
         self._failures = 0  # connections since the last answer
+        self._lost_s: float | None = None  # when the first of them ended
         self._greeted = False  # on this connection
         self._configured = False
         self._refusal: ServiceError | None = None
@@ -112,6 +119,8 @@ class StreamProtocol:
 
     def put(self, data: bytes, picture: Picture) -> None:
         """The caller's next frame; only in real time may another still wait, which it replaces."""
+        if self.idle:
+            self._lost_s = None  # since then there was nothing to answer
         self._waiting = Sent(self._count, data, picture)
         self._count += 1
 
@@ -164,13 +173,16 @@ class StreamProtocol:
         Raises ServiceError or ConnectionFailed where another try is of no use.
         """
         was_good, self._greeted = self._greeted, False
-        if self.realtime:
-            self._flying.clear()  # newer frames follow; these count as dropped
-        elif self._flying and loss.close_code == TOO_BIG:
-            self._refuse(self._flying.popleft(), loss.detail)
-        elif self._flying:
-            self._waiting = self._flying.popleft()
-        failure = self._final(loss)
+        newest = self._flying.pop() if self._flying else None
+        self._flying.clear()  # older ones count as dropped, as the newest does where another waits
+        if newest is not None and self._waiting is None:
+            if loss.close_code == TOO_BIG:
+                self._refuse(newest, loss.detail)
+            else:
+                self._waiting = newest
+        now_s = self._clock()
+        self._lost_s = now_s if self._lost_s is None else self._lost_s
+        failure = self._final(loss, now_s - self._lost_s)
         if failure is not None:
             raise failure
         attempt = max(self._failures, 0 if was_good else 1)
@@ -189,7 +201,7 @@ class StreamProtocol:
             raise ServiceError("the service answered a frame that was not sent")
         for _ in range(behind):
             self._flying.popleft()
-        self._failures = 0
+        self._failures, self._lost_s = 0, None
         error = problem_of(told) if told["type"] == "error" else None
         self._decide(self._flying.popleft(), told, error)
 
@@ -208,15 +220,16 @@ class StreamProtocol:
             raise error
         self._refusal = error
 
-    def _final(self, loss: Loss) -> ClientError | None:
+    def _final(self, loss: Loss, away_s: float) -> ClientError | None:
         """The error to end with, if another try is of no use."""
         if loss.status is not None and loss.status < 500 and loss.status != 429:
             return ServiceError(f"{loss.detail}: is this the right address?", status=loss.status)
         if loss.unreachable and self.token is None:
             return ConnectionFailed(loss.detail)
-        if self._failures >= self._patience:
+        if away_s >= self._patience_s:
             return self._refusal or ConnectionFailed(
-                f"no answer over {self._failures + 1} connections; the last: {loss.detail}"
+                f"no answer for {self._patience_s:g} s over {self._failures + 1} connections; "
+                f"the last: {loss.detail}"
             )
         return None
 

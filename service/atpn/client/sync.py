@@ -153,6 +153,7 @@ class Client:
         smoothing: bool = False,
         fps: float | None = None,
         realtime: bool = False,
+        patience_s: float | None = None,
     ) -> Iterator[Frame]:
         """Follow faces through ``frames``; yields their results in order.
 
@@ -161,13 +162,19 @@ class Client:
         frames are taken as fast as they come (by a thread of its own) and the newest wins;
         results say how many were ``dropped``. A refused frame is a result with ``error``.
 
+        A service that is away is connected to again and again; ConnectionFailed is raised after
+        ``patience_s`` without an answer: 30 seconds, and 300 with ``realtime``, unless given
+        (`math.inf`: never). One that was not there from the start is not waited for.
+
         ``signals`` also counts blinks, and learns the person. Their times are those at which
         frames come; ``fps`` says that these are a recording's, so many a second.
         """
         several(frames)
         stream = StreamProtocol(
             Follow(points, pose, max_faces, min_confidence, smoothing, signals, fps),
+            time.monotonic,
             realtime=realtime,
+            patience_s=patience_s,
         )
         with Line(self.endpoint, stream) as line:
             yield from line.newest(frames) if realtime else line.every(frames)
