@@ -93,7 +93,7 @@ soak: $(VENV)/.cpu,test ## an hour (HOURS=1) of mixed load on a service that mus
 # glibc gives memory back to the kernel after every layer; kept, a step takes a tenth less time.
 train: $(VENV)/.cpu,train ## trains the network, for hours; goes on where it stopped
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=-1 \
-	$(BIN)/python -m atpn_training.train --data $(DATA) --out $(RUN) --profiles 2000
+	$(BIN)/python -m atpn_training.train --data $(DATA) --out $(RUN) --profiles 2000 --as-rotations
 
 export: $(VENV)/.cpu,train ## the trained weights to the ONNX file that is served
 	$(BIN)/python -m atpn_training.artefacts.export --weights $(RUN)/pose.done.pt --out $(MODEL)

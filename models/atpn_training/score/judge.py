@@ -15,12 +15,16 @@ import numpy as np
 from atpn.geometry import roi_from_landmarks
 from atpn_training.data.directions import directions
 from atpn_training.data.faces import Faces, load_faces
-from atpn_training.data.images import Array
+from atpn_training.data.images import Array, Images
+from atpn_training.data.negatives import FACE_PX, Negatives
+from atpn_training.data.scenes import load_backgrounds, load_scenes, split_list
 from atpn_training.data.wflw_val import Labelled
 from atpn_training.score.measures import Values, errors_98, errors_inner
 from atpn_training.score.served import Model, crops_of
 
 Rows = dict[str, float]
+NEGATIVES = 1000
+CONFIDENT = 0.7  # the tracker goes on from here
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,28 @@ class Material:
 
     wflw: Labelled
     val: Faces
+    negatives: Images  # (NEGATIVES, 112, 112, 3)
+    framed: Images  # the same in black, in which many of the faces lie
 
     @classmethod
     def load(cls, data: Path) -> "Material":
-        """The held-back faces of a data folder."""
-        return cls(Labelled.load(data / "wflw_val"), load_faces(data, "val"))
+        """The held-back faces of a data folder, and negatives of its held-back photographs."""
+        val, rng = load_faces(data, "val"), np.random.default_rng(0)
+        backgrounds = split_list(load_backgrounds(data), "val")
+        drawn = Negatives(val.images, backgrounds, split_list(load_scenes(data), "val"))
+        negatives = np.stack([drawn.draw(rng) for _ in range(NEGATIVES)])
+        framed = np.stack([_framed(rng, negative) for negative in negatives])
+        return cls(Labelled.load(data / "wflw_val"), val, negatives, framed)
+
+
+def _framed(rng: np.random.Generator, image: Images) -> Images:
+    """Black beside all sides, 10 to 16 % of each."""
+    size = image.shape[0]
+    top, left, bottom, right = (rng.uniform(0.1, 0.16, 4) * size).astype(int)
+    framed = np.zeros_like(image)
+    inside = slice(top, size - bottom), slice(left, size - right)
+    framed[inside] = image[inside]
+    return framed
 
 
 def judge(network: Model, material: Material) -> Rows:
@@ -43,6 +64,7 @@ def judge(network: Model, material: Material) -> Rows:
         **_hand(network, material.val),
         **_teacher(network, material.val),
         **_pose(network, material.val),
+        **_confidence(network, material),
     }
 
 
@@ -89,6 +111,19 @@ def _pose(network: Model, faces: Faces) -> Rows:
     pointed = directions(found)
     rows |= _looked("azimuth", pointed[:, 0], faces.looked[:, 0])
     return rows | _looked("elevation", pointed[:, 1], faces.looked[:, 1])
+
+
+def _confidence(network: Model, material: Material) -> Rows:
+    """In %: faces below the paper's threshold, and negatives above it."""
+    faces = material.val.where(material.val.face_px >= FACE_PX)
+    crops = crops_of(faces.images, [roi_from_landmarks(p) for p in faces.teacher])
+    negatives, framed = material.negatives, material.framed
+    sure = [network.run(images).confidence >= CONFIDENT for images in (crops, negatives, framed)]
+    return {
+        f"faces below {CONFIDENT}, % ({len(crops)})": 100 * float(np.mean(~sure[0])),
+        f"negatives from {CONFIDENT}, % ({len(negatives)})": 100 * float(np.mean(sure[1])),
+        f"the same framed in black, % ({len(framed)})": 100 * float(np.mean(sure[2])),
+    }
 
 
 def _looked(name: str, found: Array, wanted: Array) -> Rows:
