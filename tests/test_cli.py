@@ -89,10 +89,12 @@ def objects(lines: str) -> list[dict[str, Any]]:
 def process(*arguments: object, code: str = "pass", **options: Any) -> "subprocess.Popen[bytes]":
     """The command as a process of its own; ``code`` is run first.
 
-    A shell that runs the tests in the background has told them to ignore interrupts.
+    A shell that runs the tests in the background has told them to ignore interrupts, nohup to
+    ignore hang-ups.
     """
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    start = f"{heard}; {code}; import sys; from atpn.cli import main; sys.exit(main())"
+    hung_up = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    start = f"{heard}; {hung_up}; {code}; import sys; from atpn.cli import main; sys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", start, *map(str, arguments)],
         stdin=options.pop("stdin", subprocess.DEVNULL),
