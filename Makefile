@@ -18,7 +18,7 @@ help: ## this list
 serve: $(VENV)/.cpu ## the service on the CPU
 	$(BIN)/atpn serve
 
-test: $(VENV)/.cpu,test,train $(MODULES) ## all tests but those that take minutes each: 6 to 8 minutes
+test: $(VENV)/.cpu,test,train $(MODULES) ## all tests but those that take minutes each: 7 to 9 minutes
 	$(BIN)/python -m pytest
 
 test-long: $(VENV)/.cpu,test,train ## those: processes killed, Redis lost, an hour of frames
