@@ -151,17 +151,6 @@ def test_in_real_time_what_was_answered_is_not_sent_again_after_a_loss() -> None
     assert stream.idle
 
 
-def test_in_real_time_a_frame_that_is_too_large_is_not_sent_again() -> None:
-    stream = opened(realtime=True)
-    put(stream, b"0")
-    stream.outgoing()
-    stream.lost(Loss("message too big", close_code=1009))
-    [frame] = stream.results()
-    assert frame.error is not None
-    assert frame.error.code == "too_many_bytes"
-    assert stream.idle
-
-
 def test_in_real_time_frames_in_flight_are_given_up_at_a_loss_for_a_newer_one() -> None:
     stream = opened(realtime=True)
     put(stream, b"0")
@@ -343,8 +332,9 @@ def test_a_frame_above_the_limit_is_an_error_that_is_not_sent() -> None:
     assert stream.idle
 
 
-def test_a_frame_that_closes_the_connection_by_its_size_is_not_sent_again() -> None:
-    stream = opened()
+@pytest.mark.parametrize("realtime", [False, True])
+def test_a_frame_that_closes_the_connection_by_its_size_is_not_sent_again(realtime: bool) -> None:
+    stream = opened(realtime=realtime)
     put(stream, b"large")
     stream.outgoing()
     stream.lost(Loss("message too big", close_code=1009))

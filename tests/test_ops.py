@@ -94,6 +94,12 @@ async def test_metrics_have_one_path_which_proxies_can_hide(fake: FakeService, p
     assert "atpn_requests" not in answer.text
 
 
+@pytest.mark.parametrize("path", ["/healthz%0a", "/align%0a", "/v2/health/live%0a"])
+async def test_a_line_break_behind_a_path_is_another_path(fake: FakeService, path: str) -> None:
+    answer = await fake.client.request("POST" if "align" in path else "GET", path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 async def test_the_scrape_itself_is_counted_by_the_next(fake: FakeService) -> None:
     await scraped(fake)
     assert (await scraped(fake))["atpn_requests_total{route=/metrics,status=200}"] == 1

@@ -11,6 +11,7 @@ from atpn.faces.smoothing import LONGEST_GAP_S, OneEuro, Smoother
 Points = NDArray[Any]
 RNG = np.random.default_rng(5)
 SHAPE = RNG.uniform(0, 100, (98, 2)).astype(np.float32)
+SIZE = 640, 480  # of frames
 
 
 def filtered(frames: list[Points], size: float = 100, gap_s: float = 1 / 30) -> Points:
@@ -39,7 +40,7 @@ def test_near_and_far_faces_are_smoothed_alike() -> None:
 
 def test_a_stream_of_another_resolution_begins_anew() -> None:
     smooth = Smoother()
-    smooth([(1, SHAPE, 100)], 0.0, (640, 480))
+    smooth([(1, SHAPE, 100)], 0.0, SIZE)
     half = (SHAPE / 2).astype(np.float32)
     [smoothed] = smooth([(1, half, 50)], 1 / 30, (320, 240))
     np.testing.assert_allclose(smoothed, half)
@@ -54,9 +55,9 @@ def test_after_a_long_gap_or_a_clock_that_went_back_it_starts_afresh(gap_s: floa
 
 def test_a_face_that_was_gone_starts_afresh_and_the_others_go_on() -> None:
     smoother, alone = Smoother(), OneEuro()
-    smoother([("a", SHAPE, 100), ("b", SHAPE, 100)], 0.0)
-    smoother([("b", SHAPE + 5, 100)], 0.03)
-    back, stayed = smoother([("a", SHAPE + 9, 100), ("b", SHAPE + 9, 100)], 0.06)
+    smoother([("a", SHAPE, 100), ("b", SHAPE, 100)], 0.0, SIZE)
+    smoother([("b", SHAPE + 5, 100)], 0.03, SIZE)
+    back, stayed = smoother([("a", SHAPE + 9, 100), ("b", SHAPE + 9, 100)], 0.06, SIZE)
     np.testing.assert_array_equal(back, SHAPE + 9)
     expected = [alone(SHAPE + d, 100, t) for d, t in ((0, 0.0), (5, 0.03), (9, 0.06))][-1]
     np.testing.assert_array_equal(stayed, expected)

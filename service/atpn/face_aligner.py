@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
-from atpn.api.answers import View, frame_payload, photo_payload, points_payload
+from atpn.api.answers import View, add_smoothed, frame_payload, photo_payload
 from atpn.api.queries import AlignQuery, asked, parse_boxes, stream_config
 from atpn.client.errors import ServiceError
 from atpn.client.newest import Newest
@@ -265,10 +265,7 @@ def _frame_answer(result: FrameResult, dropped: int, follow: _Follow) -> Payload
     view = follow.view
     payload = frame_payload(result, dropped, view)
     if view.smoothing:
-        seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
-        smoothed = follow.smoother(seen, result.at_s, (result.width, result.height))
-        for fields, points in zip(payload["faces"], smoothed, strict=True):
-            fields["smoothed"] = points_payload(points, view.points or 98)
+        add_smoothed(payload, result, follow.smoother, view)
     return payload
 
 

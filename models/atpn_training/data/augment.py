@@ -120,13 +120,18 @@ def filled(rng: Generator, image: Image, background: Image) -> Image:
 
 def within_frame(rng: Generator, image: Image) -> Image:
     """As if the photograph ended within the crop: black, or one colour, beside it."""
+    beside = rng.uniform(0, 0.25, 4) * (rng.random(4) < 0.7)
+    coloured = rng.random() < 1 - LEFT_BLACK
+    return framed(image, beside, rng.integers(0, 256, 3) if coloured else 0)
+
+
+def framed(image: Image, beside: NDArray[np.float64], colour: NDArray[np.int64] | int) -> Image:
+    """A crop with a frame; ``beside``: its width at top, bottom, left and right, in crop sides."""
     height, width = image.shape[:2]
-    ends = rng.uniform(0, 0.25, 4) * (rng.random(4) < 0.7)
-    top, bottom = int(ends[0] * height), height - int(ends[1] * height)
-    left, right = int(ends[2] * width), width - int(ends[3] * width)
+    top, bottom = int(beside[0] * height), height - int(beside[1] * height)
+    left, right = int(beside[2] * width), width - int(beside[3] * width)
     whole = np.zeros_like(image)
-    if rng.random() < 1 - LEFT_BLACK:
-        whole[:] = rng.integers(0, 256, 3)
+    whole[:] = colour
     whole[top:bottom, left:right] = image[top:bottom, left:right]
     return whole
 

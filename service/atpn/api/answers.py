@@ -11,6 +11,7 @@ from atpn.faces.person import Person
 from atpn.faces.photographs import Seen
 from atpn.faces.pipeline import Timings
 from atpn.faces.signals import AVERAGE, Eye, Signals, measured, signals_of
+from atpn.faces.smoothing import Smoother
 from atpn.faces.stream import FrameResult
 from atpn.faces.tracking import Track
 from atpn.geometry import Array, Box
@@ -151,6 +152,14 @@ def frame_payload(result: FrameResult, skipped: int, view: View) -> Payload:
         ],
         "ms": milliseconds(result.timings),
     }
+
+
+def add_smoothed(payload: Payload, result: FrameResult, smoother: Smoother, view: View) -> None:
+    """Add ``smoothed`` to each face of ``payload``, the ``frame`` message of ``result``."""
+    seen = [(track.track_id, face.landmarks, face.roi.width) for track, face in result.faces]
+    smoothed = smoother(seen, result.at_s, (result.width, result.height))
+    for fields, points in zip(payload["faces"], smoothed, strict=True):
+        fields["smoothed"] = points_payload(points, view.points or 98)
 
 
 def tracked_face_payload(track: Track, face: Face, signals: Signals | None, view: View) -> Payload:

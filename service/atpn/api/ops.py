@@ -2,7 +2,7 @@
 
 from importlib import resources
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from atpn.core import Core
@@ -37,8 +37,6 @@ async def readyz(request: Request) -> JSONResponse:
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """The text exposition format of Prometheus."""
-    if request.scope["path"].endswith("\n"):  # the route's pattern passes over it
-        raise HTTPException(404)
     core: Core = request.app.state.core
     return Response(core.metrics.render(), media_type=CONTENT_TYPE)
 

@@ -73,6 +73,16 @@ def invalid(request: Request, error: RequestValidationError) -> Response:
     return response(request, InvalidRequest(f"{'.'.join(path)}: {text}"))
 
 
+def unrouted(request: Request, error: HTTPException) -> Response:
+    """Not found, method not allowed and the like, in our form."""
+    wrapped = AtpnError(str(error.detail))
+    wrapped.status, wrapped.title = error.status_code, str(error.detail)
+    wrapped.code = {404: "not_found", 405: "method_not_allowed"}.get(
+        error.status_code, f"http_{error.status_code}"
+    )
+    return response(request, wrapped, error.headers)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application as a problem, the framework's own included."""
     app.add_exception_handler(AtpnError, _on_error)  # type: ignore[arg-type]
@@ -89,10 +99,4 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
-    """Not found, method not allowed and the like, in our form."""
-    wrapped = AtpnError(str(error.detail))
-    wrapped.status, wrapped.title = error.status_code, str(error.detail)
-    wrapped.code = {404: "not_found", 405: "method_not_allowed"}.get(
-        error.status_code, f"http_{error.status_code}"
-    )
-    return response(request, wrapped, error.headers)
+    return unrouted(request, error)

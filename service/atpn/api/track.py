@@ -19,14 +19,14 @@ import orjson
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from atpn.api import problems
-from atpn.api.answers import Payload, View, frame_payload, points_payload
+from atpn.api.answers import Payload, View, add_smoothed, frame_payload
 from atpn.api.auth import check_key, check_origin, client_of
 from atpn.api.mailbox import Mail, Mailbox
 from atpn.api.queries import stream_config
 from atpn.core import Core
 from atpn.errors import AtpnError, InvalidRequest, TooLarge
 from atpn.faces.smoothing import Smoother
-from atpn.faces.stream import FrameResult, Stream, Timing, rules_of
+from atpn.faces.stream import Stream, Timing, rules_of
 
 log = logging.getLogger("atpn.track")
 
@@ -216,16 +216,9 @@ class Connection:
             self._core.metrics.faces.labels("/track").inc(len(result.faces))
             payload = frame_payload(result, mail.skipped, view)
             if view.smoothing:
-                self._smooth(result, payload, view.points or 98)
+                add_smoothed(payload, result, self._smoother, view)
             await self._send(payload)
             self._core.metrics.frame_seconds.observe(time.monotonic() - mail.arrived_s)
-
-    def _smooth(self, result: FrameResult, payload: Payload, count: int) -> None:
-        """Add ``smoothed`` to each face."""
-        seen = [(t.track_id, face.landmarks, face.roi.width) for t, face in result.faces]
-        smoothed = self._smoother(seen, result.at_s, (result.width, result.height))
-        for fields, points in zip(payload["faces"], smoothed, strict=True):
-            fields["smoothed"] = points_payload(points, count)
 
     async def _drain(self) -> None:
         await self._core.draining.wait()

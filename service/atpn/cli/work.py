@@ -60,9 +60,10 @@ class Smoothed(Sink):
 
     def _smoothed(self, name: str, result: Result, time_s: float) -> Result:
         seen = [((name, face.track_id), face.landmarks, face.roi.width) for face in result.faces]
+        size = result.answer["image"]["width"], result.answer["image"]["height"]
         faces = [
             {**face.answer, "landmarks": points.astype(float).round(2).tolist()}
-            for face, points in zip(result.faces, self._smoother(seen, time_s), strict=True)
+            for face, points in zip(result.faces, self._smoother(seen, time_s, size), strict=True)
         ]
         return replace(result, answer={**result.answer, "faces": faces})
 

@@ -49,23 +49,21 @@ class Smoother:
     """The filters of all faces in view; of those that are gone nothing is kept."""
 
     def __init__(self) -> None:
-        self._filters: dict[Hashable, OneEuro] = {}  # of the faces in the last frame
-        self._frame: tuple[int, int] | None = None  # its width and height
+        self._filters: dict[Hashable, OneEuro] = {}  # of the faces in the last frame, by its size
 
     def __call__(
         self,
         faces: Iterable[tuple[Hashable, Array, float]],
         at_s: float,
-        frame: tuple[int, int] | None = None,
+        frame: tuple[int, int],
     ) -> list[Array]:
         """The smoothed landmarks of one frame's faces: (who it is, (N, 2) landmarks, size).
 
         ``frame`` is its width and height: pixels of another size are no way that faces went.
         """
-        known = self._filters if frame == self._frame else {}
-        self._filters, self._frame = {}, frame
+        known, self._filters = self._filters, {}
         smoothed = []
         for key, points, size in faces:
-            one = self._filters[key] = known.get(key) or OneEuro()
+            one = self._filters[key, frame] = known.get((key, frame)) or OneEuro()
             smoothed.append(one(points, size, at_s))
         return smoothed

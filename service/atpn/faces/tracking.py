@@ -198,10 +198,15 @@ def unclaimed(state: State, candidates: list[Box], rules: Rules) -> list[Box]:
     """The ROIs of detections that show no tracked face yet, at most as many as there is room."""
     fresh: list[Box] = []
     for roi in candidates:
-        known = [t.roi for t in state.tracks] + fresh
-        if all(roi.iou(other) <= SAME_FACE_IOU for other in known):
+        if is_new(roi, state, fresh):
             fresh.append(roi)
     return fresh[: max(0, rules.max_faces - len(state.tracks))]
+
+
+def is_new(roi: Box, state: State, fresh: list[Box]) -> bool:
+    """Whether a ROI shows neither a tracked face nor one of the ``fresh`` ones."""
+    known = [t.roi for t in state.tracks] + fresh
+    return all(roi.iou(other) <= SAME_FACE_IOU for other in known)
 
 
 def admit(state: State, rois: list[Box], sightings: list[Sighting], rules: Rules) -> State:
@@ -212,9 +217,8 @@ def admit(state: State, rois: list[Box], sightings: list[Sighting], rules: Rules
     """
     fresh: list[tuple[Box, Box]] = []  # where it was detected, and where it is followed
     for roi, sighting in zip(rois, sightings, strict=True):
-        known = [t.roi for t in state.tracks] + [next_roi for _, next_roi in fresh]
-        new = all(sighting.next_roi.iou(other) <= SAME_FACE_IOU for other in known)
-        if new and sighting.confidence >= rules.threshold:
+        sure = sighting.confidence >= rules.threshold
+        if sure and is_new(sighting.next_roi, state, [next_roi for _, next_roi in fresh]):
             fresh.append((roi, sighting.next_roi))
     tracks, lost, next_id = list(state.tracks), list(state.lost), state.next_id
     for (_, next_roi), back in zip(fresh, returned(state, [roi for roi, _ in fresh]), strict=True):
