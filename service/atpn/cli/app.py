@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TextIO, TypeVar
 
 import typer
 from rich.table import Table
@@ -77,6 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: all done; 1: some inputs failed, the others are done; 2: wrong usage or configuration;
     130: interrupted; 129, 143: by SIGHUP, SIGTERM.
     """
+    code = carried_out(arguments)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError as error:  # a closed terminal or pipe, a full disk
+            let_go(stream)
+            if not code and not isinstance(error, BrokenPipeError):
+                told(f"{stream.name} cannot be written: {error}", 1)
+            code = code or 1
+    return code
+
+
+def carried_out(arguments: Sequence[str] | None) -> int:
+    """Run the command and say why it failed; the exit code."""
     try:
         app(arguments, prog_name="atpn")
     except SystemExit as end:
@@ -88,6 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def let_go(stream: TextIO) -> None:
+    """Give up what it did not take; at its end the interpreter would try again, and exit with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def told(message: str, code: int) -> int:

@@ -5,7 +5,7 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -171,9 +171,6 @@ def writing(to: TextIO | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if to is sys.stdout:
-            with suppress(OSError):
-                to.close()  # with what is left in it, that nothing fails again at the end
         if isinstance(error, BrokenPipeError):
             raise SystemExit(1) from error
         name = "standard output" if to is sys.stdout else to if isinstance(to, Path) else to.name
