@@ -838,12 +838,14 @@ def test_a_signal_ends_a_camera_cleanly_with_what_was_done(
         assert len(told) - 1 <= sum(1 for _ in container.decode(video=0)) <= len(told)
 
 
-def test_what_was_left_to_be_written_at_the_end_is_missed_too() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at the end", "at once"])
+def test_what_a_full_disk_does_not_take_is_told_whenever_it_is_written(unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
-        started = process("models", "--json", stdout=full)
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        started = process("models", "--json", stdout=full, env=environment)
         _, err = started.communicate(timeout=60)
     assert started.returncode == 1
-    assert re.fullmatch(r"atpn: <stdout> cannot be written: .*No space left.*\n", err.decode())
+    assert err == b"atpn: standard output cannot be written: No space left on device\n"
 
 
 def test_a_terminal_that_is_closed_leaves_whole_files(remote: list[str], tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ from atpn.cli.options import (
     recording,
     results_file,
 )
-from atpn.cli.output import Sink, screen
+from atpn.cli.output import Sink, screen, writing
 from atpn.cli.report import Report, Stopped, until_terminated
 from atpn.cli.sources import sources
 from atpn.cli.work import Smoothed, WithoutLandmarks, follow_all, look_at_all
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:  # a closed terminal or pipe, a full disk
             let_go(stream)
             if not code and not isinstance(error, BrokenPipeError):
-                told(f"{stream.name} cannot be written: {error}", 1)
+                told(f"standard output cannot be written: {error.strerror}", 1)
             code = code or 1
     return code
 
@@ -106,7 +106,7 @@ def carried_out(arguments: Sequence[str] | None) -> int:
 
 
 def let_go(stream: TextIO) -> None:
-    """Give up what it did not take; at its end the interpreter would try again, and exit with 120."""
+    """Give up what it did not take: the interpreter would try again, and exit with 120."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -262,10 +262,12 @@ def models(as_json: AsJson = False) -> None:
             row = {"name": model.name, "version": model.version, "use": use}
             row["path"] = str(model.path)
             if as_json:
-                print(json.dumps(row))  # noqa: T201
+                with writing(sys.stdout):
+                    print(json.dumps(row))  # noqa: T201
             table.add_row(*map(Text, row.values()))
     if not as_json:
-        screen().print(table)
+        with writing(sys.stdout):
+            screen().print(table)
 
 
 @app.command()
@@ -293,12 +295,14 @@ def bench(
         Report().failed(url, error)
         raise typer.Exit(1) from error
     if as_json:
-        print(json.dumps(tally.figures))  # noqa: T201
+        with writing(sys.stdout):
+            print(json.dumps(tally.figures))  # noqa: T201
     else:
         table = Table("figure", "value", title=f"{clients} clients, {tally.seconds:.1f} s")
         for name, value in tally.figures.items():
             table.add_row(name.replace("_per_s", "/s").replace("_ms", " ms"), f"{value or 0}")
-        screen().print(table)
+        with writing(sys.stdout):
+            screen().print(table)
     raise typer.Exit(1 if tally.errors or not tally.latencies_ms else 0)
 
 
