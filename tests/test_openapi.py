@@ -58,3 +58,18 @@ async def test_the_document_says_where_a_key_is_wanted(fake_service: FakeService
 async def test_without_keys_the_document_wants_none(fake_service: FakeServiceFactory) -> None:
     document = (await (await fake_service()).client.get("/openapi.json")).json()
     assert "securitySchemes" not in document["components"]
+
+
+async def test_a_deadline_may_be_asked_where_there_is_work(
+    fake_service: FakeServiceFactory,
+) -> None:
+    document = (await (await fake_service()).client.get("/openapi.json")).json()
+    asking = {
+        path
+        for path, methods in document["paths"].items()
+        for described in methods.values()
+        if "X-Request-Timeout" in [p["name"] for p in described.get("parameters", [])]
+    }
+    work = {path for path, methods in document["paths"].items() if "post" in methods}
+    assert asking == work
+    assert "/v2/models/{name}/infer" in work

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor
 
 from atpn.engine.inference import FaceNetwork, find_model
+from atpn_training.artefacts.compress import half_weights
 from atpn_training.artefacts.export import ExportError, check, export, to_onnx, trial_crops
 from atpn_training.network.atpn import ATPN
 from tests.training.synthetic import shake_batch_norm, tiny_net
@@ -37,15 +39,15 @@ class ShiftedNet(ATPN):
 
 def test_an_export_is_served_like_the_network(net: ATPN, tmp_path: Path) -> None:
     worst = export(net, tmp_path / "atpn" / "1", {"faces": 3})
-    assert max(worst.values()) < 1e-4
+    assert max(worst.values()) < 1e-3
     model = find_model(tmp_path, "atpn")  # checks the sha256
     crops = trial_crops(5, 112)
     found = FaceNetwork(model).run(crops)
     with torch.no_grad():
         points, pose, confidence = net(torch.from_numpy(crops).permute(0, 3, 1, 2).float())
-    np.testing.assert_allclose(found.landmarks, points.numpy(), atol=1e-4)
-    np.testing.assert_allclose(found.pose, pose.numpy(), atol=1e-4)
-    np.testing.assert_allclose(found.confidence, confidence.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found.landmarks, points.numpy(), atol=1e-3)
+    np.testing.assert_allclose(found.pose, pose.numpy(), atol=1e-3)
+    np.testing.assert_allclose(found.confidence, confidence.numpy(), atol=1e-3)
 
 
 def test_the_metadata_describes_the_file(net: ATPN, tmp_path: Path) -> None:
@@ -62,6 +64,29 @@ def test_the_metadata_describes_the_file(net: ATPN, tmp_path: Path) -> None:
         'name: "atpn"\nplatform: "onnxruntime_onnx"'
         in (tmp_path / "atpn" / "config.pbtxt").read_text()
     )
+
+
+def test_weights_are_stored_in_half_precision_and_computed_with_in_single(net: ATPN) -> None:
+    model = to_onnx(net)
+    half = half_weights(model)
+    kernels = [w for w in onnx.load_from_string(half).graph.initializer if len(w.dims) > 1]
+    assert {w.data_type for w in kernels} == {onnx.TensorProto.FLOAT16}
+    graph = onnx.load_from_string(half).graph
+    onnx.checker.check_model(half, full_check=True)
+    rounded = onnx.load_from_string(model)
+    for weight in rounded.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.ndim > 1:
+            values = values.astype(np.float16).astype(np.float32)
+            weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    crops = trial_crops(3, 112)
+    one, other = (
+        ort.InferenceSession(m, providers=["CPUExecutionProvider"]).run(None, {"image": crops})
+        for m in (half, rounded.SerializeToString())
+    )
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert {n.op_type for n in graph.node} == {n.op_type for n in rounded.graph.node} | {"Cast"}
 
 
 def test_nothing_in_the_graph_is_computed_from_shapes(net: ATPN) -> None:

@@ -19,6 +19,7 @@ from atpn_training.data.images import Array
 from atpn_training.data.labels import HAND_68, HAND_98, MASKED
 from atpn_training.data.negatives import FACE_PX, Negatives
 from atpn_training.data.scenes import Scene
+from atpn_training.data.views import VIEWS
 
 Batch = dict[str, Tensor]
 #: For each positive. The paper draws ten; fewer make the threshold of 0.7 kinder to faces that
@@ -104,7 +105,8 @@ class Sampler:
 def turned_aside(faces: Faces) -> Array:
     """How much more often the alignment stage draws each face (N,) for how far it looks aside."""
     more = np.minimum(1 + (np.degrees(faces.euler[:, 0]) / ASIDE_DEG) ** 2, MOST_ASIDE)
-    return np.where(np.isfinite(more) & (faces.source != "pointing04"), more, 1).astype(np.float32)
+    enough = np.isin(faces.source, ("pointing04", VIEWS))
+    return np.where(np.isfinite(more) & ~enough, more, 1).astype(np.float32)
 
 
 def trust(faces: Faces) -> Array:

@@ -53,6 +53,15 @@ class Faces:
         """The rows of the mask."""
         return Faces(**{name: value[keep] for name, value in vars(self).items()})
 
+    def with_share(self, others: "Faces", share: float) -> "Faces":
+        """These and the others, which are drawn for ``share`` of the samples."""
+        weight = others.weight / others.weight.sum() * self.weight.sum() * share / (1 - share)
+        both = {
+            name: np.concatenate([value, getattr(others, name)])
+            for name, value in vars(self).items()
+        }
+        return Faces(**{**both, "weight": np.concatenate([self.weight, weight])})
+
 
 def _number(text: str) -> float:
     return float(text) if text else float("nan")

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
 from scipy.spatial import Delaunay
 from tqdm import tqdm
 
@@ -44,6 +45,36 @@ class Head:
     mesh: Array  # (468, 3)
     landmarks: Array  # (98, 3)
     triangles: NDArray[np.int64]  # (T, 3) mesh points, clockwise on the image when seen
+
+    def mesh_of(self, points: Array) -> Array:
+        """A mesh (468, 2) for a face of which only the landmarks (98, 2) are known.
+
+        The mean head turned, scaled and sheared until its landmarks are nearest to them; what is
+        left between both is spread smoothly over the mesh.
+        """
+        spread = np.concatenate([self.landmarks, np.ones((98, 1), np.float32)], 1)
+        fitted, *_ = np.linalg.lstsq(spread, points, rcond=None)
+        left = RBFInterpolator(self.landmarks[:, :2], points - spread @ fitted, smoothing=1.0)
+        mesh = self.mesh @ fitted[:3] + fitted[3] + left(self.mesh[:, :2])
+        return np.asarray(mesh, np.float32)
+
+
+@dataclass(frozen=True)
+class Proportions:
+    """A head's shape against that of its photograph, in its own axes."""
+
+    width: float = 1.0
+    depth: float = 1.0
+    chin: float = 0.0  # how much longer the lowest part of the face becomes
+
+    def of(self, points: Array, height: float) -> Array:
+        """Points (N, 3) around the mesh's mean, of a face that is ``height`` high."""
+        x, y, z = points.T
+        lower = np.clip(2 * y / height, 0, 1)
+        return np.stack([self.width * x, y * (1 + self.chin * lower), self.depth * z], 1)
+
+
+ITS_OWN = Proportions()
 
 
 def mean_head(meshes: Array, landmarks: Array, rotations: Array) -> Head:
@@ -118,19 +149,27 @@ def _with_depth(points: Array, depth: Array) -> Array:
 
 
 def turned_face(
-    image: Images, face: Lifted, triangles: NDArray[np.int64], euler: Array, more: float
-) -> tuple[Images, Array, Array]:
-    """The head turned on by ``more`` radians of yaw; image, landmarks (98, 2) and euler (3,).
+    image: Images,
+    face: Lifted,
+    triangles: NDArray[np.int64],
+    euler: Array,
+    after: Array,
+    proportions: Proportions = ITS_OWN,
+) -> tuple[Images, Array]:
+    """The head turned from ``euler`` to ``after``; image and landmarks (98, 2).
 
-    ``image`` (S, S, 3) and the face in its pixels; ``euler`` is its yaw, pitch and roll. Pitch
-    and roll stay what they are. Landmarks that the head hides are moved to its outline.
+    ``image`` (S, S, 3) and the face in its pixels; ``euler`` and ``after`` (3,) are yaw, pitch and
+    roll in radians, the yaw further aside than before. Landmarks that the head hides are moved to
+    its outline.
     """
-    after = np.array([euler[0] + more, *euler[1:]], np.float32)
-    turn = _rotation(after) @ _rotation(euler).T
-    turn = turn.astype(np.float32)
     low, high = face.mesh[:, :2].min(0), face.mesh[:, :2].max(0)
     centre = (low + high) / 2
-    mesh, points = ((p - face.mesh.mean(0)) @ turn.T for p in (face.mesh, face.landmarks))
+    upright, turned = _rotation(euler), _rotation(after).T
+    height = float(np.ptp(face.mesh[:, 1]))
+    mesh, points = (
+        proportions.of((p - face.mesh.mean(0)) @ upright, height) @ turned
+        for p in (face.mesh, face.landmarks)
+    )
     shift = centre - (mesh[:, :2].min(0) + mesh[:, :2].max(0)) / 2
     mesh[:, :2] += shift
     points[:, :2] += shift
@@ -141,6 +180,7 @@ def turned_face(
     hull = cv2.convexHull(face.mesh[:, :2].round().astype(np.int32))
     cv2.fillConvexPoly(before, hull, 1)
     side = float(np.sign(after[0]))  # where the head's back is: right of the face if positive
+    more = float(after[0] - euler[0])
     around = _around(_reach(before, centre), _reach(where, centre), centre, side, more, size)
     source = np.where(where[..., None] > 0, onto, around).astype(np.float32)
     drawn = cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_LINEAR)
@@ -148,7 +188,7 @@ def turned_face(
     kernel = np.ones((3, 3), np.uint8)
     seam = cv2.dilate(where, kernel) > cv2.erode(where, kernel)
     blended: Images = np.where(seam[..., None], soft, drawn).astype(np.uint8)
-    return blended, _on_outline(points[:, :2], where, side), after
+    return blended, _on_outline(points[:, :2], where, side)
 
 
 def _rotation(euler: Array) -> Array:
@@ -256,17 +296,24 @@ def profiles(faces: Faces, meshes: Array, count: int, seed: int = 0) -> Faces:
     rows = fit_to_turn(faces, meshes)
     if not len(rows):
         return faces.where(np.zeros(len(faces), bool))
-    head = _learned(faces, meshes, rng)
+    head = learned(faces, meshes, rng)
     weight = faces.weight[rows] / faces.weight[rows].sum()
     made, used = [], []
     for i in tqdm(rng.choice(rows, count, p=weight), desc="turning faces", unit="face"):
         lifted = Lifted.of(head, meshes[i], faces.points[i])
-        more = _how_far(rng, float(np.degrees(faces.euler[i, 0])))
+        euler = faces.euler[i]
+        after = euler + np.array([_how_far(rng, float(np.degrees(euler[0]))), 0, 0], np.float32)
         if lifted.misfit > MISSHAPEN:
             continue
-        made.append(turned_face(faces.images[i], lifted, head.triangles, faces.euler[i], more))
+        image, points = turned_face(faces.images[i], lifted, head.triangles, euler, after)
+        made.append((image, points, after))
         used.append(i)
-    chosen = Faces(**{name: value[used] for name, value in vars(faces).items()})
+    return remade(faces, used, made)
+
+
+def remade(faces: Faces, rows: list[int], made: list[tuple[Images, Array, Array]]) -> Faces:
+    """The faces of these rows with another image, other landmarks and another euler each."""
+    chosen = Faces(**{name: value[rows] for name, value in vars(faces).items()})
     return replace(
         chosen,
         images=np.array([m[0] for m in made], np.uint8).reshape(-1, *faces.images.shape[1:]),
@@ -281,7 +328,7 @@ def _how_far(rng: Generator, yaw: float) -> float:
     return float(np.sign(yaw) * np.radians(rng.triangular(LEAST, most, most)))
 
 
-def _learned(faces: Faces, meshes: Array, rng: Generator, most: int = 1000) -> Head:
+def learned(faces: Faces, meshes: Array, rng: Generator, most: int = 1000) -> Head:
     """The mean head of some faces with a mesh, those that look aside as often as the others."""
     known = np.flatnonzero(np.isfinite(meshes).all((1, 2)) & np.isfinite(faces.mesh).all(1))
     turned = np.abs(faces.mesh[known, 0]) > np.radians(FROM_YAW)

@@ -46,7 +46,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--as-rotations", action="store_true", help="pose loss: the angle between both rotations"
     )
     parser.add_argument("--open-only", action="store_true", help="openly licensed faces only")
-    parser.add_argument("--profiles", type=int, default=0, help="made for the pose stage (2000)")
+    parser.add_argument(
+        "--profiles",
+        type=int,
+        default=0,
+        metavar="N",
+        help="made for the pose stage (2000); with --open-only views, for all stages (6000)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
@@ -57,7 +63,7 @@ def main() -> None:
     """Run the stages that were asked for, one after the other."""
     args = parse()
     cv2.setNumThreads(1)
-    turned = args.profiles if args.stage in ("pose", "all") else 0
+    turned = args.profiles if args.open_only or args.stage in ("pose", "all") else 0
     sources = Sources(args.data, args.open_only, turned)
     material = Material.load(sources)
     run = Run(args.out, material, args.seed, args.workers, args.every)

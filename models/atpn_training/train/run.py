@@ -15,6 +15,7 @@ from atpn_training.data.held_back import Validation
 from atpn_training.data.images import FRAMED, Array
 from atpn_training.data.profiles import profiles
 from atpn_training.data.scenes import load_backgrounds, load_scenes, scrambled, split_list
+from atpn_training.data.views import SHARE, views
 from atpn_training.network.atpn import ATPN
 from atpn_training.network.config import VARIANTS, NetConfig
 from atpn_training.train import validate
@@ -34,17 +35,18 @@ class Sources:
     #: Openly licensed images alone. Backgrounds and scenes have no stated terms: scrambled faces
     #: then stand in for them.
     open_only: bool = False
-    turned: int = 0  # profiles that are made
+    turned: int = 0  # profiles that are made; of openly licensed faces views, for all stages
 
     def sampler(self) -> Sampler:
         """Reads the training faces and what goes with them."""
         faces = load_faces(self.data, "train", self.open_only)
-        made = None
-        if self.turned:
-            meshes = load_meshes(self.data, "train", self.open_only)
-            made = profiles(faces, meshes, self.turned)
+        meshes = load_meshes(self.data, "train", self.open_only) if self.turned else None
         if self.open_only:
-            return Sampler(faces, scrambled(faces.images, OPEN_BACKGROUNDS), profiles=made)
+            backgrounds = scrambled(faces.images, OPEN_BACKGROUNDS)
+            if meshes is not None:
+                faces = faces.with_share(views(faces, meshes, self.turned), SHARE)
+            return Sampler(faces, backgrounds)
+        made = profiles(faces, meshes, self.turned) if meshes is not None else None
         backgrounds = split_list(load_backgrounds(self.data), "train")
         return Sampler(faces, backgrounds, split_list(load_scenes(self.data), "train"), made)
 
@@ -130,6 +132,7 @@ class Run:
         journal = Journal(self.out, self.material.validations[stage], self.every)
         train_stage(net, stage, plan, feed, journal)
         save_weights(net, done)
+        net.load_state_dict(load_weights(done))  # the next stage goes on as a resumed run would
         print(f"{stage}: {time.monotonic() - started:.0f} s, weights in {done}")
 
 

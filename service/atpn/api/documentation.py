@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of bodies and answers that FastAPI cannot see by itself."""
+"""What the OpenAPI document says of bodies, headers and answers that FastAPI cannot see."""
 
 from typing import Any
 
@@ -91,7 +91,19 @@ BATCH_RESPONSES = {
         },
     },
 }
+DEADLINE: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "X-Request-Timeout",
+            "in": "header",
+            "required": False,
+            "description": "Seconds until the answer is useless; at most ATPN_REQUEST_TIMEOUT_S",
+            "schema": {"type": "number", "exclusiveMinimum": 0},
+        }
+    ]
+}
 BATCH_BODY = {
+    **DEADLINE,
     "requestBody": {
         "required": True,
         "content": {
@@ -112,6 +124,7 @@ BATCH_BODY = {
     }
 }
 PHOTO_BODY = {
+    **DEADLINE,
     "requestBody": {
         "required": True,
         "content": {
@@ -174,6 +187,7 @@ INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
     504: {**_OIP_PROBLEM, "description": "Deadline passed"},
 }
 INFER_BODY = {
+    **DEADLINE,
     "requestBody": {
         "required": True,
         "content": {
