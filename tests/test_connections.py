@@ -202,6 +202,33 @@ async def test_headers_without_end_are_refused_long_before_they_are_late(
     assert length < most
 
 
+async def test_requests_without_end_before_the_first_is_answered_end_the_connection(
+    patient: Running, small_png: bytes
+) -> None:
+    patient.network.gate.clear()
+    first = HEAD % len(small_png) + small_png
+    most = MOST_HEADER_BYTES + 2**20
+    async with asyncio.timeout(10), patient.connection(first) as (reader, writer):
+        ended, length = asyncio.ensure_future(reader.read()), 0
+        with suppress(ConnectionError):
+            while not ended.done() and length < most:
+                writer.write(b"GET /healthz HTTP/1.1\r\n\r\n" * 40)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+                length += 1000
+        with suppress(ConnectionError):
+            await ended
+    patient.network.gate.set()
+    assert length < most
+
+
+async def test_some_requests_may_wait_on_a_connection(patient: Running) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
+    last = asked.replace(b"here\r\n", b"here\r\nConnection: close\r\n")
+    answer, _ = await patient.ends(asked * 40 + last)
+    assert answer.count(b"HTTP/1.1 200") == 41
+
+
 async def test_as_many_headers_as_anybody_sends_are_taken_and_trailers_are_passed_over(
     patient: Running, small_png: bytes
 ) -> None:

@@ -392,3 +392,32 @@ def test_damaged_pictures_are_decoded_or_refused(kind: str, changes: list[tuple[
     for at, value in changes:
         data[at % len(data)] = value
     decode_or_refuse(bytes(data))
+
+
+def packed_text(length: int) -> bytes:
+    """A PNG chunk of a few KB that becomes a text of ``length``."""
+    content = b"k\0\0" + zlib.compress(b"a" * length, 9)
+    check = struct.pack(">I", zlib.crc32(b"zTXt" + content))
+    return struct.pack(">I", len(content)) + b"zTXt" + content + check
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the pixels", "behind them"])
+def test_packed_texts_of_a_png_are_never_unpacked(before: bool) -> None:
+    plain = saved(Pillow.fromarray(corners()), "PNG")
+    at = plain.index(b"IDAT") - 4 if before else len(plain) - 12
+    data = plain[:at] + packed_text(7_000_000) * 40 + plain[at:]
+    decode(data, MANY)  # what is loaded once is loaded
+    started, resident = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    np.testing.assert_array_equal(decode(data, MANY), corners())
+    assert time.process_time() - started < 0.2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 50_000
+
+
+@pytest.mark.parametrize("profile", [True, False], ids=["EXIF", "plain"])
+def test_a_progressive_jpeg_of_thousands_of_scans_is_refused(profile: bool) -> None:
+    options = {"exif": Pillow.Exif().tobytes()} if profile else {}
+    data = saved(Pillow.new("L", (400, 400), 128), "JPEG", progressive=True, **options)
+    end, last = data.rindex(b"\xff\xd9"), data.rindex(b"\xff\xda")
+    decode(data[:end] + data[last:end] * 40 + data[end:], MANY)
+    with pytest.raises(InvalidImage, match="scans"):
+        read_header(data[:end] + data[last:end] * 100 + data[end:], MANY)

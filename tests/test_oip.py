@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -212,6 +213,55 @@ async def test_a_version_that_is_replaced_while_the_body_comes_is_not_answered_b
 
     answer = await fake.client.post("/v2/models/fake/versions/1/infer", content=slow())
     assert answer.status_code == 404
+
+
+async def test_a_version_that_is_replaced_while_its_crops_wait_is_not_answered_by_another(
+    fake_service: FakeServiceFactory,
+) -> None:
+    fake = await fake_service()
+    fake.network.gate.clear()
+    url = "/v2/models/fake/versions/1/infer"
+    asked = asyncio.create_task(fake.client.post(url, json=body()))
+    while not fake.network.batches:
+        await asyncio.sleep(0.005)
+    fake.network.model = replace(fake.network.model, version="2")
+    fake.network.gate.set()
+    assert (await asked).status_code == 404
+
+
+async def test_a_single_crop_is_paid_for_at_the_gate_alone(
+    fake_service: FakeServiceFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else the client has spent meanwhile."""
+    fake = await fake_service(rate_limit_per_s=0.01, rate_limit_burst=4)
+    fake.network.gate.clear()
+    url = "/v2/models/fake/infer"
+    limiter = fake.core.limiter
+    allowed = limiter.take
+
+    def take(client: str, count: int = 1, *, paid: int = 0) -> None:
+        allowed(client, count, paid=paid)
+        if count == 1 and not paid:  # behind the gate: another request of the client is dearer
+            allowed(client, 20, paid=1)
+
+    monkeypatch.setattr(limiter, "take", take)
+    fake.network.gate.set()
+    assert (await fake.client.post(url, json=body())).status_code == 200
+
+
+@pytest.mark.parametrize("nested", [True, False])
+async def test_millions_of_numbers_are_refused_before_they_are_parsed(
+    fake_service: FakeServiceFactory, nested: bool
+) -> None:
+    fake = await fake_service()
+    data = ("[]," if nested else "7,") * 3_000_000
+    text = b'{"inputs": [{"data": [' + data.encode() + b"7]}]}"
+    head = {"Inference-Header-Content-Length": str(len(text))}
+    began = time.process_time()
+    answer = await fake.client.post("/v2/models/fake/infer", content=text, headers=head)
+    assert answer.status_code == 422
+    assert "32 crops" in answer.json()["error"]
+    assert time.process_time() - began < 0.3
 
 
 async def test_crops_of_the_protocol_share_batches_with_other_requests(

@@ -99,6 +99,23 @@ async def test_every_call_of_a_cluster_that_is_gone_says_so() -> None:
         await store.close()
 
 
+async def test_a_node_of_a_cluster_that_hangs_costs_two_timeouts() -> None:
+    """It tells where its keys are, and does not write them."""
+    with redis_cluster() as cluster:
+        store = RedisStore(cluster.url, ttl_s=60, timeout_s=0.2)
+        await used(store)
+        with redis.Redis(port=cluster.server.port) as client:
+            client.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await store.save("a", Saved(9, b""))
+            assert time.monotonic() - begun < 2 * 0.2 + 0.3
+            client.execute_command("CLIENT", "UNPAUSE")
+        await store.save("a", Saved(10, b"ten"))
+        assert await store.load("a") == Saved(10, b"ten")
+        await store.close()
+
+
 async def test_sentinels_that_do_not_answer_cost_one_timeout_each() -> None:
     with redis_server() as silent:
         silent.pause()

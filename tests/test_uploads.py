@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -202,6 +203,23 @@ async def test_more_boxes_than_the_limit_are_refused(
 async def test_ten_thousand_boxes_are_refused(service: Service, small_png: bytes) -> None:
     answer = await service.post_boxes("/align", small_png, [[8, 8, 40, 40]] * 10_000)
     assert_problem(answer, 422, "invalid_box", "10000")
+
+
+@pytest.mark.parametrize("form", ["json", "form", "nested"])
+async def test_millions_of_empty_boxes_are_refused_before_they_are_parsed(
+    form: str, fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    fake = await fake_service()
+    empty = "[" * 3_000_000 if form == "nested" else "[" + "[]," * 1_000_000 + "0]"
+    began = time.process_time()
+    if form == "form":
+        answer = await fake.post_boxes("/align", small_png, empty)
+    else:
+        head = {"content-type": "application/json"}
+        body = f'{{"image": "", "boxes": {empty}}}'
+        answer = await fake.client.post("/align", content=body, headers=head)
+    assert_problem(answer, 422, "invalid_request", "far more than the limit of")
+    assert time.process_time() - began < 0.3
 
 
 async def test_boxes_that_are_not_json_are_refused(fake: FakeService, small_png: bytes) -> None:

@@ -16,6 +16,7 @@ PARSED_AT_ONCE = 16 * 1024  # bytes
 #: before a chunk); the piece of data in which they begin is not counted.
 MOST_HEADER_BYTES = 64 * 1024
 MOST_HEADERS = 128
+MOST_WAITING = 64  # requests of a connection behind one that is in work
 LEAST_TAKEN = 256 * 1024  # bytes of an answer that a client has to take in a header timeout
 TOO_MANY_HEADERS = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
 
@@ -34,7 +35,7 @@ class HttpConnection(HttpToolsProtocol):
 
     So is one that has its answer and goes on sending the body that nobody wants any more. While a
     request is in work nothing is closed: reading its body has the request's own deadline. Headers
-    without end are a 431, and an answer that the client does not take is given up.
+    without end are a 431; who asks without end, or does not take the answer, is given up.
     """
 
     config: Config
@@ -84,7 +85,10 @@ class HttpConnection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """In time."""
+        """In time; a client that asks on and on before it is answered is let go."""
+        if len(self.pipeline) >= MOST_WAITING:
+            self._refuse()
+            raise ValueError("too many requests that wait")  # the parser stops
         self._between_requests = False
         self._unread = 0
         self._expect_nothing()

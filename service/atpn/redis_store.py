@@ -54,7 +54,9 @@ def connect(url: str, timeout_s: float) -> tuple[redis_client.Redis, list[redis_
     if scheme == "redis+cluster":
         start = [ClusterNode(host, port) for host, port in nodes]
         # It has the commands that are used here, but no class in common with the other.
-        cluster = RedisCluster(startup_nodes=start, password=password, **timeouts)
+        cluster = RedisCluster(
+            startup_nodes=start, password=password, retry=Retry(NoBackoff(), 1), **timeouts
+        )
         return cast(redis_client.Redis, cluster), []
     if not path or not path[0]:
         raise ConfigurationError("ATPN_REDIS_URL: the name of the master is missing: .../NAME")
@@ -83,6 +85,8 @@ class RedisStore(Store):
         self._ttl_ms = int(ttl_s * 1000)
         self._prefix = prefix
         self._timeout_s = timeout_s
+        # A Cluster's client asks all its nodes where a hung one's keys are, each for the timeout.
+        self._longest_s = 2 * timeout_s if url.startswith("redis+cluster") else None
         self._places = asyncio.Semaphore(MOST_CALLS)
         self._redis, self._others = connect(url, timeout_s)
         # Sent by its digest; whole only to a server that has not seen it (or was restarted).
@@ -140,8 +144,11 @@ class RedisStore(Store):
         except TimeoutError:
             raise StoreUnavailable(f"{MOST_CALLS} calls wait for Redis already") from None
         try:
-            yield
+            async with asyncio.timeout(self._longest_s):
+                yield
         except (RedisError, RedisClusterException) as error:
             raise StoreUnavailable(str(error)) from error
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {self._longest_s:g} s") from None
         finally:
             self._places.release()

@@ -7,6 +7,7 @@ problem documents.
 """
 
 import asyncio
+import re
 from typing import Any
 
 import numpy as np
@@ -107,18 +108,23 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     with core.open_request():
         body = await read_body(request, core.settings.max_body_bytes)
         core = served(request, name, version)  # what is served now
-        length = request.headers.get(HEADER_LENGTH)
-        if length is None:  # the crops are JSON numbers, which takes a while
-            call = await asyncio.to_thread(parse, body, None)
-        else:
-            call = parse(body, length)
+        call = await parsed(body, request.headers.get(HEADER_LENGTH))
         if len(call.crops) > core.settings.max_queue_faces:
             raise InvalidRequest(f"at most {core.settings.max_queue_faces} crops in one request")
-        core.limiter.take(request.state.client, len(call.crops) - 1, paid=1)
+        if len(call.crops) > 1:  # the gate took one
+            core.limiter.take(request.state.client, len(call.crops) - 1, paid=1)
         timeout_s = timeout_of(request, core.settings.request_timeout_s)
         work = core.pipeline.infer(list(call.crops), timeout_s)
         seen = await unless_gone(request, work)
+        served(request, name, version)  # still: a batch takes the network that is there
     return respond(core, call, seen)
+
+
+async def parsed(body: bytes, header_length: str | None) -> Call:
+    """See `parse`; in a thread but for little JSON: crops that are numbers take a while."""
+    if header_length is not None and re.fullmatch("[0-9]{1,5}", header_length):
+        return parse(body, header_length)
+    return await asyncio.to_thread(parse, body, header_length)
 
 
 def served(request: Request, name: str, version: str | None) -> Core:

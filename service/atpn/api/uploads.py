@@ -47,7 +47,7 @@ async def read_upload(
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in RAW_TYPES:
-        given = None if boxes is None else parse_boxes(_json(boxes, "boxes"), max_boxes)
+        given = None if boxes is None else parse_boxes(_json(boxes, "boxes", max_boxes), max_boxes)
         return Upload(await read_body(request, max_bytes), given)
     if boxes is not None:
         raise InvalidRequest("boxes: in the query they are for a raw image; put them in the body")
@@ -158,7 +158,7 @@ async def _from_form(request: Request, body: bytes, max_boxes: int) -> Upload:
         data = await image.read()
     if boxes is None:
         return Upload(data, None)
-    return Upload(data, parse_boxes(_json(boxes, "boxes"), max_boxes))
+    return Upload(data, parse_boxes(_json(boxes, "boxes", max_boxes), max_boxes))
 
 
 def _fields_of(form: FormData) -> tuple[UploadFile, str | None]:
@@ -180,7 +180,7 @@ def _fields_of(form: FormData) -> tuple[UploadFile, str | None]:
 
 
 def _from_json(body: bytes, max_boxes: int) -> Upload:
-    fields = _json(body, "body")
+    fields = _json(body, "body", max_boxes)
     if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
         raise InvalidRequest("body: a JSON object with a base64 string 'image' is expected")
     unknown = sorted(set(fields) - {"image", "boxes"})
@@ -196,7 +196,14 @@ def _from_json(body: bytes, max_boxes: int) -> Upload:
     return Upload(data, None if boxes is None else parse_boxes(boxes, max_boxes))
 
 
-def _json(body: bytes | str, name: str) -> Any:
+def _json(body: bytes | str, name: str, max_boxes: int) -> Any:
+    """InvalidRequest also for what is far from so many boxes: millions of empty lists would hold
+    everything up for seconds.
+    """
+    most = 16 * max_boxes + 50_000
+    marks = (",", "[") if isinstance(body, str) else (b",", b"[")
+    if any(body.count(mark) > most for mark in marks):  # type: ignore[arg-type]
+        raise InvalidRequest(f"{name}: far more than the limit of {max_boxes} boxes")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

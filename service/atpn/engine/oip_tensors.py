@@ -30,6 +30,9 @@ Tensors = dict[str, NDArray[np.float32]]
 
 #: Crops of a request as JSON numbers: reading more would hold up everybody else.
 MOST_AS_NUMBERS = 32
+#: Commas and brackets of that many, flat or nested, and of all else that a request has.
+MOST_COMMAS = MOST_AS_NUMBERS * math.prod(CROP_SHAPE) + 1000
+MOST_BRACKETS = MOST_AS_NUMBERS * (CROP_SIZE * CROP_SIZE + CROP_SIZE + 1) + 1000
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,13 @@ class Call:
 def parse(body: bytes, header_length: str | None) -> Call:
     """An inference request, its tensor as JSON numbers or as bytes behind the JSON."""
     length = len(body) if header_length is None else _length(header_length, len(body))
+    told = body[:length]
+    if told.count(b",") > MOST_COMMAS or told.count(b"[") > MOST_BRACKETS:
+        raise InvalidRequest(
+            f"body: more numbers than {MOST_AS_NUMBERS} crops have; send more as bytes"
+        )
     try:
-        fields = json.loads(body[:length])
+        fields = json.loads(told)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"body: not JSON ({error})") from None
     inputs = fields.get("inputs") if isinstance(fields, dict) else None

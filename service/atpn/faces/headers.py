@@ -2,15 +2,13 @@
 
 import io
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from atpn.errors import AtpnError, InvalidImage, TooManyPixels, UnsupportedMediaType
-from atpn.faces import jpeg
+from atpn.faces import jpeg, png
 from atpn.faces.jpeg import MOST_PARTS
 
 LYING = (5, 6, 7, 8)  # EXIF orientations of images that are stored on their side
@@ -94,7 +92,7 @@ def _header_of_plain(data: bytes) -> Header | None:
 def _header_by_pillow(data: bytes) -> Header:
     try:
         # Only the formats that are read: Pillow knows dozens more, and their parsers stay idle.
-        with Pillow.open(_Metered(data), formats=tuple(FORMATS)) as header:
+        with Pillow.open(_Metered(png.bare(data)), formats=tuple(FORMATS)) as header:
             kind, (width, height) = header.format or "?", header.size
             orientation = _orientation(header, data)
     except UnidentifiedImageError:
@@ -109,9 +107,9 @@ def _header_by_pillow(data: bytes) -> Header:
 def _orientation(header: Pillow.Image, data: bytes) -> int:
     """The EXIF orientation; 1 where there is none or the EXIF block is damaged."""
     if header.format == "PNG":
-        found = ((start, end) for name, start, end in _png_chunks(data) if name == b"eXIf")
-        for start, end in islice(found, 1):
-            header.info["exif"] = data[start:end]
+        found = next((chunk for chunk in png.chunks(data) if chunk[0] == b"eXIf"), None)
+        if found is not None:
+            header.info["exif"] = data[found[1] : found[2]]
     try:
         # The base class's method: that of PNG would decode the picture to look behind it.
         return int(Pillow.Image.getexif(header).get(ORIENTATION, 1) or 1)
@@ -119,41 +117,18 @@ def _orientation(header: Pillow.Image, data: bytes) -> int:
         return 1
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of the content of each chunk of a PNG; InvalidImage beyond MOST_PARTS."""
-    at = 8
-    for _ in range(MOST_PARTS):
-        if at + 8 > len(data):
-            return
-        start = at + 8
-        end = start + int.from_bytes(data[at : at + 4], "big")
-        yield data[at + 4 : start], start, end
-        at = end + 4
-    raise InvalidImage(f"a PNG of more than {MOST_PARTS} chunks")
-
-
 def _complete(data: bytes, header: Header) -> bool:
     """Whether the end of the image is there; decoders fill what is missing with grey."""
     if header.kind == "JPEG":
         start = header.plain.scan_at if header.plain else jpeg.scan_start(data)
+        if header.plain is None or header.plain.rows_at is None:
+            jpeg.check_scans(data, start)
         return data.rfind(b"\xff\xd9", start) >= 0
     if header.kind == "PNG":
-        return _png_complete(data)
+        return png.complete(data)
     if header.kind == "BMP":
         return len(data) >= int.from_bytes(data[2:6], "little")
     return len(data) >= 8 + int.from_bytes(data[4:8], "little")  # RIFF
-
-
-def _png_complete(data: bytes) -> bool:
-    """Whether every chunk up to the last is whole: OpenCV believes the lengths, and takes as much
-    memory as they say.
-    """
-    for name, _, end in _png_chunks(data):
-        if end + 4 > len(data):
-            return False
-        if name == b"IEND":
-            return True
-    return False
 
 
 def _unreadable(data: bytes) -> AtpnError:

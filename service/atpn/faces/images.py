@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from atpn.errors import InvalidImage
-from atpn.faces import jpeg
+from atpn.faces import jpeg, png
 from atpn.faces.headers import Header, read_header
 from atpn.geometry import Box, Image, crop, rows_read
 
@@ -95,7 +95,7 @@ def _pixels(data: bytes, header: Header, height: int, reduction: int) -> Image |
         with suppress(ValueError):
             return jpeg.decode(data, header.width, height, reduction)
     flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    pixels = cv2.imdecode(np.frombuffer(png.bare(data), np.uint8), flags)
     return None if pixels is None else pixels.astype(np.uint8, copy=False)
 
 

@@ -15,6 +15,8 @@ from atpn.geometry import Image
 
 #: Segments and fill bytes of a JPEG, chunks of a PNG: an image that has more is meant to cost time.
 MOST_PARTS = 1 << 14
+#: Of a progressive JPEG; usual are ten. Each, of 14 bytes at least, is a walk through all pixels.
+MOST_SCANS = 64
 SCAN = 0xDA  # the marker of a start of scan
 #: Frames of Huffman-coded samples, and those whose rows are coded from the top to the bottom.
 _SEQUENTIAL = {0xC0, 0xC1}
@@ -64,6 +66,12 @@ def scan_start(data: bytes) -> int:
     for marker, at, end in segments(data):
         start = at if marker == SCAN else end
     return start
+
+
+def check_scans(data: bytes, start: int) -> None:
+    """InvalidImage for more than MOST_SCANS from ``start`` on: no coded data holds their marker."""
+    if data.count(b"\xff\xda", start) > MOST_SCANS:
+        raise InvalidImage(f"a JPEG of more than {MOST_SCANS} scans")
 
 
 def plain(data: bytes) -> Plain | None:
