@@ -1,5 +1,6 @@
 """Blinks of a live stream: counted, told with their times, and still known on another replica."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,8 +104,57 @@ async def test_with_another_clock_no_blink_is_timed_by_the_one_before(
     await watcher.connect(service)
     await watcher.see(service, [*BLINK, CLOSED])
     assert watcher.stream is not None
-    watcher.stream.time_by(Timing(clock=lambda: 1_800_000_000.0))
+    watcher.stream.timing = Timing(clock=lambda: 1_800_000_000.0)
     blinks = (await watcher.see(service, [CLOSED]))["signals"]["blinks"]
+    assert blinks == {"count": 1, "closed_s": 0.0, "last": None}
+
+
+async def test_a_clock_that_changes_while_a_frame_is_in_work_is_that_of_the_next(
+    fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    service = await fake_service()
+    watcher = Watcher(small_png)
+    await watcher.connect(service, Timing(clock=lambda: 1_800_000_000.0))
+    await watcher.see(service, BLINK)
+    assert watcher.stream is not None
+    service.network.gate.clear()
+    before = len(service.network.batches)
+    seeing = asyncio.create_task(watcher.see(service, [OPEN]))
+    while len(service.network.batches) == before:
+        await asyncio.sleep(0.005)
+    watcher.stream.timing = Timing(fps=25)
+    service.network.gate.set()
+    await seeing
+    blinks = (await watcher.see(service, [OPEN]))["signals"]["blinks"]
+    assert blinks["last"] is None
+    assert blinks["closed_s"] == 0
+
+
+async def test_a_recordings_blink_goes_on_where_its_client_says_again_how_fast_it_is(
+    fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    """As the clients do: resume, then ``config``."""
+    first, second = await fake_service(), await fake_service()
+    watcher = Watcher(small_png)
+    await watcher.connect(first)
+    await watcher.see(first, [*BLINK, CLOSED, CLOSED])
+    await watcher.connect(second, Timing())
+    assert watcher.stream is not None
+    watcher.stream.timing = Timing(fps=25)
+    blinks = (await watcher.see(second, [CLOSED, OPEN]))["signals"]["blinks"]
+    assert blinks["count"] == 2
+    assert blinks["last"]["length_s"] == 0.12
+
+
+async def test_a_recordings_blinks_are_not_timed_by_the_clock_of_who_resumes_it(
+    fake_service: FakeServiceFactory, small_png: bytes
+) -> None:
+    first, second = await fake_service(), await fake_service()
+    watcher = Watcher(small_png)
+    await watcher.connect(first)
+    await watcher.see(first, BLINK)
+    await watcher.connect(second, Timing())
+    blinks = (await watcher.see(second, [OPEN]))["signals"]["blinks"]
     assert blinks == {"count": 1, "closed_s": 0.0, "last": None}
 
 

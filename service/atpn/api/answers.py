@@ -78,7 +78,7 @@ def blinks_payload(person: Person, signals: Signals) -> Payload:
         if last is None
         else {
             "seq": last.seq,
-            "ago_s": round(person.at_s - last.at_s, 3),
+            "ago_s": max(0.0, round(person.at_s - last.at_s, 3)),  # clocks are set back, too
             "length_s": round(last.length_s, 3),
         },
     }

@@ -121,7 +121,7 @@ BATCH_BODY = {
                 }
             }
         },
-    }
+    },
 }
 PHOTO_BODY = {
     **DEADLINE,
@@ -165,7 +165,7 @@ PHOTO_BODY = {
                 }
             },
         },
-    }
+    },
 }
 
 _OIP_PROBLEM: dict[str, Any] = {"model": Problem, "content": {MEDIA_TYPE: {}}}
@@ -233,5 +233,5 @@ INFER_BODY = {
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
-    }
+    },
 }

@@ -190,7 +190,7 @@ class Connection:
             self._stream.signals = "signals" in config.include
             self._stream.pose = "pose" in config.include
         if config.fps is not None:
-            self._stream.time_by(Timing(config.fps))
+            self._stream.timing = Timing(config.fps)
 
     async def _answer(self) -> None:
         while True:

@@ -1,7 +1,8 @@
 """How a stream's state is written for the session store: versioned JSON, the same for all replicas.
 
 Version 2 knows regions and ids; version 3, which is written only where signals were asked for, also
-what was learnt of the persons. So a replica that knows version 2 alone goes on with all others.
+what was learnt of the persons, and what their frames are timed by. So a replica that knows version
+2 alone goes on with all others.
 """
 
 import json
@@ -31,6 +32,8 @@ def to_bytes(state: State) -> bytes:
         "tracks": [_packed(t) for t in state.tracks],
         "lost": [_packed(t) for t in state.lost],
     }
+    if persons:
+        fields["fps"] = state.fps
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
@@ -49,6 +52,7 @@ def from_bytes(data: bytes) -> State:
             vain=int(_number(fields["vain"])),
             tracks=tuple(_unpacked(t) for t in fields["tracks"]),
             lost=tuple(_unpacked(t) for t in fields["lost"]),
+            fps=None if fields.get("fps") is None else _number(fields["fps"]),
         )
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise InvalidRequest(f"session state cannot be read: {error}") from error

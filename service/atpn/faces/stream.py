@@ -52,6 +52,17 @@ class Timing:
         return self.clock() if self.fps is None else seq / self.fps
 
 
+def timed_by(state: State, fps: float | None) -> State:
+    """The state for frames that are timed so; what another clock timed is forgotten."""
+    if state.fps == fps:
+        return state
+    tracks, lost = (
+        tuple(replace(t, person=t.person and timeless(t.person)) for t in group)
+        for group in (state.tracks, state.lost)
+    )
+    return replace(state, tracks=tracks, lost=lost, fps=fps)
+
+
 def rules_of(
     settings: Settings, max_faces: int | None = None, min_confidence: float | None = None
 ) -> Rules:
@@ -73,7 +84,7 @@ class Stream:
         self._store = store
         self._tokens = tokens
         self.rules = rules
-        self.timing = Timing()
+        self.timing = Timing()  # of the next frame on
         self.signals = False  # whether they are asked for
         self.pose = True  # likewise
         self.token = token or tokens.new()
@@ -130,16 +141,6 @@ class Stream:
     def _start_afresh(self) -> None:
         self.began, self.token = "expired", self._tokens.new()
 
-    def time_by(self, timing: Timing) -> None:
-        """Time frames by another clock from now on; what the old one timed is forgotten."""
-        if timing != self.timing:
-            self.timing = timing
-            tracks, lost = (
-                tuple(replace(t, person=t.person and timeless(t.person)) for t in group)
-                for group in (self._state.tracks, self._state.lost)
-            )
-            self._state = replace(self._state, tracks=tracks, lost=lost)
-
     def reset(self) -> None:
         """Forget all faces, not the ids that were given out; between frames only."""
         self._state = replace(self._state, tracks=(), lost=(), vain=0)
@@ -151,7 +152,8 @@ class Stream:
         Raises what decoding and the batcher raise; the state is then as before the frame, but
         for its number.
         """
-        self._state = replace(self._state, seq=self._state.seq + skipped + 1)
+        state = timed_by(self._state, self.timing.fps)
+        self._state = replace(state, seq=state.seq + skipped + 1)
         try:
             return await self._follow(data)
         except Exception:  # its number is used up

@@ -78,6 +78,7 @@ class State:
     vain: int = 0  # searches in a row that found nothing
     tracks: tuple[Track, ...] = ()
     lost: tuple[Track, ...] = ()
+    fps: float | None = None  # of the recording that persons are timed by; None: a clock
 
 
 @dataclass(frozen=True)
