@@ -27,6 +27,7 @@ from tests.deploy.files import (
 )
 
 VERSIONS = ("1.36", "1.37")
+QUEUE_TIME = K8S / "components" / "queue-time"
 APPLIED = ("overlays/cpu", "overlays/gpu", "examples/kserve", "examples/triton")
 #: Kinds whose schemas come with an operator: their structure is checked here.
 CUSTOM = ("InferenceService", "ServiceMonitor", "PrometheusRule")
@@ -258,9 +259,18 @@ def test_selectors_find_the_pods_of_the_service() -> None:
 
 def test_the_autoscaler_reads_the_metric_that_the_adapter_makes_and_the_cpu() -> None:
     (rule,) = document(K8S / "prometheus-adapter" / "rules.yaml")["rules"]
-    queue, cpu = base("HorizontalPodAutoscaler")["spec"]["metrics"]
+    queue, cpu = document(QUEUE_TIME / "horizontalpodautoscaler.yaml")["spec"]["metrics"]
     assert queue["pods"]["metric"]["name"] == rule["name"]["as"]
-    assert cpu["resource"]["name"] == "cpu"
+    assert [cpu] == base("HorizontalPodAutoscaler")["spec"]["metrics"]
+
+
+@pytest.mark.tools
+def test_no_overlay_scales_on_a_metric_that_a_cluster_may_not_have(tools: Path) -> None:
+    """Kubernetes does not scale down while one is missing."""
+    for folder in APPLIED:
+        for manifest in rendered(folder, tools):
+            if manifest["kind"] == "HorizontalPodAutoscaler":
+                assert [m["type"] for m in manifest["spec"]["metrics"]] == ["Resource"]
 
 
 def test_the_operator_gets_the_rules_that_prometheus_gets_under_compose() -> None:
@@ -329,16 +339,20 @@ def test_every_image_is_rendered_with_a_tag(folder: str, tools: Path) -> None:
 
 
 @pytest.mark.tools
-def test_the_monitoring_component_renders_with_an_overlay(tools: Path, tmp_path: Path) -> None:
+def test_the_components_render_with_an_overlay(tools: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay"
     overlay.mkdir()
     (tmp_path / "k8s").symlink_to(K8S)
     listed: dict[str, Any] = {
         "resources": [str(Path("..") / "k8s" / "overlays" / "cpu")],
-        "components": [str(Path("..") / "k8s" / "components" / "monitoring")],
+        "components": [
+            str(Path("..") / "k8s" / "components" / name) for name in ("monitoring", "queue-time")
+        ],
     }
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(listed))
     found = {manifest["kind"]: manifest for manifest in rendered(str(overlay), tools)}
     assert "Deployment" in found
     assert structure(found["ServiceMonitor"])
     assert structure(found["PrometheusRule"])
+    scaled_on = [m["type"] for m in found["HorizontalPodAutoscaler"]["spec"]["metrics"]]
+    assert scaled_on == ["Pods", "Resource"]

@@ -35,6 +35,12 @@ def spec(name: str) -> Document:
     return found
 
 
+def scaling() -> Document:
+    """What the autoscaler is asked for where there is an adapter."""
+    patch = document(K8S / "components" / "queue-time" / "horizontalpodautoscaler.yaml")
+    return {**spec("horizontalpodautoscaler"), **patch["spec"]}
+
+
 @dataclass
 class Watch:
     """How many replicas the proxy held for good, and how the one that is ended leaves."""
@@ -221,7 +227,7 @@ def test_the_autoscaler_doubles_the_replicas_under_load_and_takes_them_back(
 ) -> None:
     if "prometheus" not in compose.services:
         pytest.skip("no image of Prometheus here, and none can be pulled")
-    autoscaler = Autoscaler(spec("horizontalpodautoscaler"))
+    autoscaler = Autoscaler(scaling())
     with streamed(compose, 4, 0.2):
         with streamed(compose, 24, 0.0):
             up = scaled(compose, autoscaler, MOST)
