@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and returns, here and with a running service."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -94,7 +95,7 @@ def process(*arguments: object, code: str = "pass", **options: Any) -> "subproce
     """
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     hung_up = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
-    start = f"{heard}; {hung_up}; {code}; import sys; from atpn.cli import main; sys.exit(main())"
+    start = f"{heard}; {hung_up}; {code}; from atpn.cli import run; run()"
     return subprocess.Popen(
         [sys.executable, "-c", start, *map(str, arguments)],
         stdin=options.pop("stdin", subprocess.DEVNULL),
@@ -221,6 +222,7 @@ def test_an_image_may_come_from_standard_input(remote: list[str]) -> None:
         (["track", PHOTO, "--results", "/none/x.csv"], "--results"),
         (["track", PHOTO, "--out", "/none/x.mp4"], "--out: "),
         (["track", PHOTO, "--out", "/none/x.foo"], "--out: "),
+        (["track", PHOTO, "--out", "x.gif"], "takes none of libx264, mpeg4, libvpx-vp9"),
         (["track", PHOTO, "--plot", "/none/x.png"], "--plot: "),
         (["track", PHOTO, "--plot", "x.foo"], ".png, .pdf or .svg, not x.foo"),
         (["align", PHOTO, "--draw", "/proc/none"], "--draw: "),
@@ -235,6 +237,8 @@ def test_an_image_may_come_from_standard_input(remote: list[str]) -> None:
         (["align", "x.jpg", "--url", "http://localhost:80o0"], "--url: 'http://localhost:80o0'"),
         (["track", "x.mp4", "--url", "http://localhost:80o0"], "--url: 'http://localhost:80o0'"),
         (["bench", "--url", "http://localhost:80o0"], "--url: 'http://localhost:80o0'"),
+        (["align", "x.jpg", "--url", "http://h", "--key", "k\n"], "--key: ASCII alone"),
+        (["bench", "--url", "http://h", "--key", "schlüssel"], "--key: ASCII alone"),
         (["align"], "images"),
         (["serve", "--port", "8001"], "set ATPN_PORT"),
         (["serve", "8001"], "environment variables: set ATPN_…"),
@@ -390,6 +394,15 @@ def test_an_annotated_video_has_the_frames_and_the_length_of_its_input(
     assert diagram is not None
     assert diagram.shape[1] == 1200
     assert diagram.std() > 10
+
+
+def test_an_annotated_video_may_be_webm(run: Run, remote: list[str], tmp_path: Path) -> None:
+    short, out = clips.video(tmp_path / "short.mp4", clips.panning(3)), tmp_path / "out.webm"
+    code, _, err = run("track", short, "--out", out, *remote)
+    assert (code, err) == (0, "")
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].codec_context.name.startswith(("vp9", "libvpx"))
+        assert sum(1 for _ in container.decode(video=0)) == 3
 
 
 @pytest.mark.parametrize("option", ["--out", "--results", "--plot"])
@@ -642,6 +655,66 @@ def test_an_interrupt_ends_cleanly_with_what_was_done(remote: list[str], tmp_pat
     assert len(lines) - 1 <= frames <= len(lines)
 
 
+def test_an_interrupt_does_not_wait_for_work_that_hangs() -> None:
+    """Standard input that does not come, in a thread."""
+    with running() as started, subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE) as silent:
+        hanging = process("align", "-", "--url", started.url, stdin=silent.stdout)
+        time.sleep(1.5)
+        hanging.send_signal(signal.SIGINT)
+        try:
+            assert hanging.wait(10) == 130
+        finally:
+            hanging.kill()
+            silent.kill()
+            hanging.communicate()
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json", "a table"])
+def test_a_name_that_is_no_text_is_an_input_like_others(
+    remote: list[str], tmp_path: Path, form: str
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
+    shutil.copy(PHOTO, odd)
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    arguments = [form] if form.startswith("-") else []
+    code, out, err = finished(process("align", odd, *arguments, *remote, env=environment))
+    assert (code, err) == (0, "")
+    assert "caf" in out
+
+
+def test_results_of_a_name_that_is_no_text_are_written_under_it(
+    remote: list[str], tmp_path: Path
+) -> None:
+    odd, out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")), tmp_path / "faces.csv"
+    clips.video(tmp_path / "plain.mp4", clips.panning(2)).rename(odd)
+    code, _, err = finished(process("track", odd, "--results", out, *remote))
+    assert (code, err) == (0, "")
+    assert out.read_bytes().count(b"caf\xe9.mp4") == 2
+
+
+def test_a_path_that_is_too_long_is_named_and_the_others_are_done(
+    run: Run, remote: list[str]
+) -> None:
+    code, out, err = run("align", "a" * 300, PHOTO, "--json", *remote)
+    assert code == 1
+    assert "no such file" in err
+    assert len(objects(out)) == 1
+
+
+def test_a_path_that_may_not_be_looked_at_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests may run as root, who may look at all."""
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    for find in (image_files, lambda name: sources(name, Patience())):
+        with pytest.raises(Unreadable, match="Permission denied"):
+            find(str(tmp_path / "x.jpg"))
+
+
 def test_a_long_video_shows_how_fast_it_goes_and_how_long_it_takes(
     remote: list[str], tmp_path: Path
 ) -> None:
@@ -848,13 +921,16 @@ def test_what_a_full_disk_does_not_take_is_told_whenever_it_is_written(unbuffere
     assert err == b"atpn: standard output cannot be written: No space left on device\n"
 
 
-def test_a_terminal_that_is_closed_leaves_whole_files(remote: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("smooth", [[], ["--smooth"]], ids=["plain", "smoothed"])
+def test_a_terminal_that_is_closed_leaves_whole_files(
+    remote: list[str], tmp_path: Path, smooth: list[str]
+) -> None:
     """The kernel and the shell both tell it; nothing can be shown any more."""
     out, lines = tmp_path / "out.mp4", tmp_path / "faces.jsonl"
     terminal, end = pty.openpty()
     with mjpeg.camera([*mjpeg.frames(range(10), rate=20), mjpeg.SILENCE]) as network:
         arguments = ["track", network.url, "--out", out, "--results", lines, *remote]
-        started = process(*arguments, stdout=end, stderr=end)
+        started = process(*arguments, *smooth, stdout=end, stderr=end)
         os.close(end)
         deadline = time.monotonic() + 30
         while not (lines.exists() and lines.read_text().count("\n") > 3):

@@ -308,6 +308,13 @@ def test_an_address_without_a_scheme_is_refused() -> None:
         Client("localhost:8000")
 
 
+@pytest.mark.parametrize("key", ["sesame\n", " sesame", "schlüssel", ""])
+def test_a_key_that_can_be_none_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(ValueError, match="key: ASCII") as refused:
+        Client("http://localhost:8000", key=key)
+    assert not key.strip() or key.strip() not in str(refused.value)
+
+
 Answers = Callable[[], Response]
 
 
@@ -478,6 +485,22 @@ def test_no_request_is_more_than_a_service_takes(sizes: list[int], expected: lis
     parts = list(groups(images))
     assert [len(images[part]) for part in parts] == expected
     assert [image for part in parts for image in images[part]] == images
+
+
+async def test_an_image_too_large_for_a_request_of_its_own_is_an_error_in_its_place(
+    connect: Connect,
+) -> None:
+    large = bytes(GROUP_BYTES + 1)
+    done = JSONResponse({"results": [{"faces": []}]})
+    script = [lambda: done, problem(413, "too_many_bytes"), lambda: done] * 2
+    app, _ = scripted(*script)
+    with served(app) as url:
+        results = connect(url).batch([b"1", large, b"2"])
+        async with AsyncClient(url) as other:
+            again = await other.batch([b"1", large, b"2"])
+    for told in (results, again):
+        assert [r.error.code if r.error else None for r in told] == [None, "too_many_bytes", None]
+        assert told[1].faces == ()
 
 
 def test_a_batch_with_an_answer_too_few_is_an_error(connect: Connect) -> None:

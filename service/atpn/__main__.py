@@ -1,7 +1,5 @@
 """``python -m atpn`` is ``atpn``."""
 
-import sys
+from atpn.cli import run
 
-from atpn.cli import main
-
-sys.exit(main())
+run()

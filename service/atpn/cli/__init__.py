@@ -1,5 +1,5 @@
-"""The ``atpn`` command; `main` runs it."""
+"""The ``atpn`` command: `run` is the script, `main` gives its exit code."""
 
-from atpn.cli.app import main
+from atpn.cli.app import main, run
 
-__all__ = ["main"]
+__all__ = ["main", "run"]

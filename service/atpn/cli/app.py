@@ -1,6 +1,7 @@
 """The commands: what they are called, what they take, and in which order things happen."""
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -42,8 +43,8 @@ from atpn.cli.options import (
     check_none,
     check_outputs,
     check_points,
+    check_service,
     check_sources,
-    check_url,
     chosen,
     diagram,
     drawings,
@@ -63,6 +64,8 @@ from atpn.extras import MissingExtra, needs
 
 T = TypeVar("T")
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="atpn",
     help="Face landmarks, head pose and face tracking.",
@@ -78,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: all done; 1: some inputs failed, the others are done; 2: wrong usage or configuration;
     130: interrupted; 129, 143: by SIGHUP, SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     code = carried_out(arguments)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
@@ -88,6 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 told(f"standard output cannot be written: {error.strerror}", 1)
             code = code or 1
     return code
+
+
+def run() -> None:
+    """The console script. An interrupt ends it although threads are still in work."""
+    code = main()
+    if code == INTERRUPTED:
+        os._exit(code)  # the interpreter would wait for them
+    sys.exit(code)
 
 
 def carried_out(arguments: Sequence[str] | None) -> int:
@@ -101,7 +114,7 @@ def carried_out(arguments: Sequence[str] | None) -> int:
     except Stopped as error:
         return told(str(error), error.code)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 0
 
 
@@ -287,7 +300,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure a service's requests per second and latency."""
-    check_url(url)
+    check_service(url, key)
     data = None if image is None else image.read_bytes()
     try:
         tally = asyncio.run(measure(url, key, data, clients, seconds))

@@ -1,8 +1,9 @@
 """What the arguments of a command name: files, folders, patterns and standard input."""
 
+import errno
 import glob
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,15 +45,34 @@ def paths(argument: str, suffixes: frozenset[str]) -> list[Path]:
     Raises Unreadable where there is none. Standard input is a file of the name ``-``.
     """
     path = Path(argument)
-    if argument == STDIN or path.is_file():
+    if argument == STDIN or is_there(path, Path.is_file):
         return [path]
-    if path.is_dir():
+    if is_there(path, Path.is_dir):
         found = of_kind(path.rglob("*"), suffixes)
         return list(_or_nothing(found, f"no file in it ends in {', '.join(sorted(suffixes))}"))
     if glob.has_magic(argument):
         matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - an absolute pattern
         return list(_or_nothing([Path(m) for m in matches if Path(m).is_file()], "nothing matches"))
     raise Unreadable("no such file or folder")
+
+
+def is_there(path: Path, test: Callable[[Path], bool]) -> bool:
+    """What ``test`` says of a path; Unreadable where it may not be looked at."""
+    try:
+        return test(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # as addresses of cameras may be
+            return False
+        raise Unreadable(error.strerror or str(error)) from error
+
+
+def file_of(path: Path) -> tuple[int, int] | None:
+    """Which file it is, by whatever name or link; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def of_kind(candidates: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:

@@ -10,6 +10,7 @@ import typer
 
 from atpn.cli.backends import Backend, local, remote
 from atpn.cli.camera import Camera
+from atpn.cli.inputs import file_of
 from atpn.cli.mqtt import Mqtt, topic
 from atpn.cli.output import Csv, JsonLines, Sink, ToFile
 from atpn.cli.plot import Plot
@@ -43,7 +44,9 @@ Reconnect = Annotated[
 ]
 Results = Annotated[
     Path | None,
-    typer.Option(dir_okay=False, help="file of results: .csv, or .jsonl with an object a line"),
+    typer.Option(
+        dir_okay=False, help="file of results, written anew: .csv, or .jsonl with an object a line"
+    ),
 ]
 ToMqtt = Annotated[
     str | None,
@@ -100,9 +103,9 @@ def check_sources(found: Sequence[Source], one_alone: bool, to_the_end: bool) ->
 
 def check_outputs(inputs: Sequence[Source], *outputs: Path | None) -> None:
     """Usage error where a file that is to be written is read from, too."""
-    read = [path for source in inputs if (path := Path(source.name)).exists()]
-    for path in (output for output in outputs if output is not None and output.exists()):
-        if any(path.samefile(one) for one in read):
+    read = [found for source in inputs if (found := file_of(Path(source.name)))]
+    for path in (output for output in outputs if output is not None):
+        if file_of(path) in read:
             raise typer.BadParameter(f"{path.name} is read from: write to another file")
 
 
@@ -170,13 +173,13 @@ def backend_of(
         if key is not None:
             raise typer.BadParameter("--key is for a service: give its --url")
         return local()
-    check_url(url)
+    check_service(url, key)
     return remote(url, key, timeout_s)
 
 
-def check_url(url: str) -> None:
-    """Usage error for what is no address of a service."""
+def check_service(url: str, key: str | None) -> None:
+    """Usage error for what is no address of a service, or can be no key of one."""
     try:
-        Endpoint(url)
+        Endpoint(url, key)
     except ValueError as error:
         raise typer.BadParameter(f"--{error}") from error

@@ -90,7 +90,12 @@ class ToFile(Sink):
 
     def __init__(self, path: Path, form: Callable[[TextIO], Sink]) -> None:
         """Raises OSError where the file cannot be written."""
-        self._file = path.open("w", encoding="utf-8", newline="")
+        self._file = path.open(
+            "w",
+            encoding="utf-8",
+            errors="surrogateescape",  # of names that are no text
+            newline="",
+        )
         self._sink = form(self._file)
 
     @override

@@ -11,13 +11,19 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from atpn.cli.inputs import ImageFile
+from atpn.cli.inputs import ImageFile, file_of
 from atpn.cli.output import Entry, Sink, check_writable, writing
 from atpn.cli.report import Stopped
 from atpn.client.pictures import Pixels
 from atpn.extras import needs
 
 TICKS = 90_000  # a second of a written video
+#: Codecs with their options, the first that the format takes: VP9 is WebM's.
+CODECS = {
+    "libx264": {"crf": "20", "preset": "veryfast"},
+    "mpeg4": {},
+    "libvpx-vp9": {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "8"},
+}
 
 
 class Drawings(Sink):
@@ -30,7 +36,7 @@ class Drawings(Sink):
             pass
         self._folder = folder
         self._used: set[Path] = set()
-        self._inputs = {_file_of(Path(name)) for name in inputs} - {None}
+        self._inputs = {file_of(Path(name)) for name in inputs} - {None}
 
     @override
     def add(self, entry: Entry) -> None:
@@ -46,22 +52,13 @@ class Drawings(Sink):
         """Of that name, or with a number where another image has it or it leads to an input."""
         names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
         paths = (self._folder / f"{name}.jpg" for name in names)
-        path = next(p for p in paths if p not in self._used and _file_of(p) not in self._inputs)
+        path = next(p for p in paths if p not in self._used and file_of(p) not in self._inputs)
         self._used.add(path)
         return path
 
 
-def _file_of(path: Path) -> tuple[int, int] | None:
-    """Which file it is, by whatever name or link; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 class Recording(Sink):
-    """An annotated video: H.264 where PyAV has it, at the times of the frames it is made of."""
+    """An annotated video: H.264 where it can be, at the times of the frames it is made of."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError or ValueError where such a file cannot be written."""
@@ -71,9 +68,10 @@ class Recording(Sink):
         check_writable(path)  # FFmpeg opens it with the first frame only
         try:
             self._container = av.open(str(path), "w")
+            self._stream: Any = self._added()
         except (av.FFmpegError, ValueError) as error:
             raise ValueError(f"{path} cannot be written as a video: {error}") from error
-        self._stream: Any = None
+        self._opened = False
         self._last = -1
 
     @override
@@ -90,8 +88,13 @@ class Recording(Sink):
     def _write(self, drawn: Pixels, time_s: float) -> None:
         from av import VideoFrame  # noqa: PLC0415
 
-        if self._stream is None:
-            self._stream = self._opened(*drawn.shape[:2])
+        if not self._opened:
+            height, width = drawn.shape[:2]
+            self._stream.width, self._stream.height = (
+                width - width % 2 or 2,
+                height - height % 2 or 2,
+            )
+            self._opened = True
         frame = VideoFrame.from_ndarray(drawn, format="rgb24")
         size = {"width": self._stream.width, "height": self._stream.height}
         frame = frame.reformat(format="yuv420p", **size)
@@ -102,7 +105,7 @@ class Recording(Sink):
     @override
     def close(self) -> None:
         with self._writing(), closing(self._container):
-            if self._stream is not None:
+            if self._opened:
                 self._container.mux(self._stream.encode(None))
 
     @contextmanager
@@ -116,16 +119,19 @@ class Recording(Sink):
         try:
             yield
         except av.FFmpegError as error:
-            self._stream = None
+            self._opened = False
             raise Stopped(f"{self._path} cannot be written: {error.strerror}", 1) from error
 
-    def _opened(self, height: int, width: int) -> Any:
+    def _added(self) -> Any:
+        """A stream by the first codec that PyAV has and the format takes; ValueError for none."""
         import av  # noqa: PLC0415
 
-        names = [name for name in ("libx264", "mpeg4") if name in av.codecs_available]
+        takes = self._container.supported_codecs
+        names = [name for name in CODECS if name in av.codecs_available and name in takes]
+        if not names:
+            raise ValueError(f"its format takes none of {', '.join(CODECS)}")
         stream: Any = self._container.add_stream(names[0], rate=30)
-        stream.width, stream.height = width - width % 2 or 2, height - height % 2 or 2
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
-        stream.options = {"crf": "20", "preset": "veryfast"} if names[0] == "libx264" else {}
+        stream.options = CODECS[names[0]]
         return stream

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from atpn.cli.camera import Camera, Patience, camera
-from atpn.cli.inputs import IMAGES, VIDEOS, Unreadable, of_kind, paths
+from atpn.cli.inputs import IMAGES, VIDEOS, Unreadable, is_there, of_kind, paths
 from atpn.cli.video import Sequence, VideoFile
 
 Source = VideoFile | Sequence | Camera
@@ -16,16 +16,18 @@ def sources(argument: str, patience: Patience) -> list[Source]:
     of its own.
     """
     path = Path(argument)
-    live = None if path.is_file() or path.is_dir() else camera(argument, patience)
+    folder = is_there(path, Path.is_dir)
+    here = folder or is_there(path, Path.is_file)
+    live = None if here else camera(argument, patience)
     if live is not None:
         return [live]
-    if path.is_dir():
+    if folder:
         images = of_kind(path.iterdir(), IMAGES)
         if images:
             return [Sequence(argument, images)]
     try:
         return [VideoFile(str(found)) for found in paths(argument, VIDEOS)]
     except Unreadable as error:
-        if path.is_dir():
+        if folder:
             raise Unreadable("neither images nor videos are in it") from error
         raise

@@ -69,8 +69,10 @@ class Smoothed(Sink):
 
     @override
     def close(self) -> None:
-        for sink in self._sinks:
-            sink.close()
+        """Each, whatever becomes of the others."""
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.enter_context(sink)
 
 
 def look_at_all(
@@ -115,7 +117,10 @@ def follow_all(
 def aligned(
     backend: Backend, files: Iterable[ImageFile], wanted: Wanted
 ) -> Iterator[tuple[str, Result | Exception]]:
-    """Each file's result or error, in order; a few are in work at once."""
+    """Each file's result or error, in order; a few are in work at once.
+
+    None is waited for after an interrupt.
+    """
 
     def one(file: ImageFile) -> tuple[str, Result | Exception]:
         try:
@@ -123,17 +128,17 @@ def aligned(
         except (ClientError, OSError) as error:
             return file.name, error
 
-    with ThreadPoolExecutor(backend.parallel) as threads:
-        ahead: deque[Future[tuple[str, Result | Exception]]] = deque()
-        try:
-            for file in files:
-                ahead.append(threads.submit(one, file))
-                if len(ahead) > 2 * backend.parallel:
-                    yield ahead.popleft().result()
-            while ahead:
+    threads = ThreadPoolExecutor(backend.parallel)
+    ahead: deque[Future[tuple[str, Result | Exception]]] = deque()
+    try:
+        for file in files:
+            ahead.append(threads.submit(one, file))
+            if len(ahead) > 2 * backend.parallel:
                 yield ahead.popleft().result()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def follow_one(

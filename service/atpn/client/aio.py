@@ -15,7 +15,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
 from atpn.client.connection import ENDS, bound, loss_of, options
-from atpn.client.errors import ClientError
+from atpn.client.errors import ClientError, ServiceError
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, several
 from atpn.client.protocol import Follow, StreamProtocol
@@ -28,6 +28,7 @@ from atpn.client.requests import (
     groups,
     many_images,
     one_image,
+    refused_alone,
     result_of,
     results_of,
     wait_before_retry_s,
@@ -120,8 +121,12 @@ class AsyncClient:
         data = [await self._encoded(image) for image in images]
         results = []
         for part in groups(data):
-            answer = await self._answer(many_images(query, data[part]))
-            results += results_of(answer, images[part])
+            try:
+                answer = await self._answer(many_images(query, data[part]))
+            except ServiceError as error:
+                results.append(refused_alone(error, images[part]))
+            else:
+                results += results_of(answer, images[part])
         return results
 
     async def track(

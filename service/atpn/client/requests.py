@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,10 @@ class Endpoint:
             httpx.URL(self.url)
         except httpx.InvalidURL as error:
             raise ValueError(f"url: {self.url!r}: {error}") from error
+        if self.key is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", self.key):
+            raise ValueError(
+                "key: ASCII alone is expected, without line breaks, and no space at either end"
+            )
 
     @property
     def headers(self) -> dict[str, str]:
@@ -116,6 +121,14 @@ def groups(images: Sequence[bytes]) -> Iterator[slice]:
             first, size = i, 0
         size += len(data)
     yield slice(first, len(images))
+
+
+def refused_alone(error: ServiceError, pictures: Sequence[Picture]) -> Result:
+    """The result of an image that is too large for a request of its own; else raises ``error``."""
+    if error.status != httpx.codes.REQUEST_ENTITY_TOO_LARGE or len(pictures) > 1:
+        raise error
+    problem = {"code": error.code, "detail": error.detail}
+    return Result({"error": problem}, error, pictures[0])
 
 
 def many_images(query: dict[str, str], images: Sequence[bytes]) -> Payload:

@@ -13,7 +13,7 @@ import httpx
 from websockets.sync.client import ClientConnection, connect
 
 from atpn.client.connection import ENDS, bound, loss_of, options
-from atpn.client.errors import ClientError
+from atpn.client.errors import ClientError, ServiceError
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, several
 from atpn.client.protocol import Follow, StreamProtocol
@@ -26,6 +26,7 @@ from atpn.client.requests import (
     groups,
     many_images,
     one_image,
+    refused_alone,
     result_of,
     results_of,
     wait_before_retry_s,
@@ -137,8 +138,12 @@ class Client:
         data = [encoded(image, self.endpoint.lossless) for image in images]
         results = []
         for part in groups(data):
-            answer = self._answer(many_images(query, data[part]))
-            results += results_of(answer, images[part])
+            try:
+                answer = self._answer(many_images(query, data[part]))
+            except ServiceError as error:
+                results.append(refused_alone(error, images[part]))
+            else:
+                results += results_of(answer, images[part])
         return results
 
     def track(
