@@ -97,8 +97,9 @@ DEADLINE: dict[str, Any] = {
             "name": "X-Request-Timeout",
             "in": "header",
             "required": False,
-            "description": "Seconds until the answer is useless; at most ATPN_REQUEST_TIMEOUT_S",
-            "schema": {"type": "number", "exclusiveMinimum": 0},
+            "description": "Seconds until the answer is useless, a positive number; at most "
+            "ATPN_REQUEST_TIMEOUT_S",
+            "schema": {"type": "string", "examples": ["2.5"]},
         }
     ]
 }
