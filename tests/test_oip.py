@@ -234,7 +234,6 @@ async def test_a_single_crop_is_paid_for_at_the_gate_alone(
 ) -> None:
     """Whatever else the client has spent meanwhile."""
     fake = await fake_service(rate_limit_per_s=0.01, rate_limit_burst=4)
-    fake.network.gate.clear()
     url = "/v2/models/fake/infer"
     limiter = fake.core.limiter
     allowed = limiter.take
@@ -245,7 +244,6 @@ async def test_a_single_crop_is_paid_for_at_the_gate_alone(
             allowed(client, 20, paid=1)
 
     monkeypatch.setattr(limiter, "take", take)
-    fake.network.gate.set()
     assert (await fake.client.post(url, json=body())).status_code == 200
 
 

@@ -46,8 +46,7 @@ def looking(count: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).uniform(-0.7, 0.7, (count, 3)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def head() -> Head:
+def ball_head() -> Head:
     """What is learned of balls that look to all sides."""
     mesh, landmarks, eulers = ball(MESH, 1), ball(98, 2), looking(40)
     rotations = np.stack([rotation_from_euler(*(float(a) for a in e)) for e in eulers])
@@ -56,6 +55,12 @@ def head() -> Head:
         np.stack([seen(landmarks, e) for e in eulers]),
         rotations.astype(np.float32),
     )
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    """One of balls."""
+    return ball_head()
 
 
 def face_of(head: Head, euler: Array) -> Lifted:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atpn.geometry import rotation_from_euler
 from atpn_training.data.batches import Sampler, turned_aside
 from atpn_training.data.profiles import (
     LAST,
@@ -13,23 +12,17 @@ from atpn_training.data.profiles import (
     Head,
     Lifted,
     Proportions,
-    mean_head,
     turned_face,
 )
 from atpn_training.data.views import MASKS, MOST_TILT, SHARE, VIEWS, masked, turned_on, views
 from tests.training.synthetic import Array, made_up_sampler
-from tests.training.test_profiles import aside_faces, ball, looking, seen
+from tests.training.test_profiles import aside_faces, ball, ball_head, seen
 
 
 @pytest.fixture(scope="module")
 def head() -> Head:
-    """What is learned of balls that look to all sides."""
-    eulers = looking(40)
-    return mean_head(
-        np.stack([seen(ball(MESH, 1), e) for e in eulers]),
-        np.stack([seen(ball(98, 2), e) for e in eulers]),
-        np.stack([rotation_from_euler(*(float(a) for a in e)) for e in eulers]).astype(np.float32),
-    )
+    """One of balls."""
+    return ball_head()
 
 
 def test_a_face_without_a_mesh_gets_that_of_the_mean_head(head: Head) -> None:
