@@ -25,6 +25,7 @@ from playwright.async_api import (
     ConsoleMessage,
     FilePayload,
     Page,
+    WebSocketRoute,
     async_playwright,
     expect,
 )
@@ -42,6 +43,7 @@ KEY = "a key for the page"
 FIVE_OF_98 = [96, 97, 54, 76, 82]  # pupils, nose tip, mouth corners
 NOTHING = "\N{EN DASH}"  # where there is no figure
 PATIENCE_MS = 60_000
+SLIDER = "document.getElementById('seek').value"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 expect.set_options(timeout=PATIENCE_MS)
@@ -140,6 +142,13 @@ async def colours_at(page: Page, points: NDArray[np.float64], size: dict[str, in
             Math.floor(left + scale * x), Math.floor(top + scale * y), 1, 1).data.slice(0, 3)]);
     }"""
     return await page.evaluate(program, [points.tolist(), size])  # type: ignore[no-any-return]
+
+
+async def until(page: Page, condition: str) -> None:
+    """Wait until the expression is true; the page's policy forbids `wait_for_function`."""
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while not await page.evaluate(condition):
+            await asyncio.sleep(0.1)
 
 
 async def picture_of(page: Page) -> Image:
@@ -293,6 +302,10 @@ async def test_the_first_steps_with_the_keyboard_lead_to_the_sources(
         for _ in range(5):
             await page.keyboard.press("Tab")
             names.append(await page.evaluate("document.activeElement.textContent.trim()"))
+        await page.get_by_role("button", name="Try the example photo").focus()
+        await page.keyboard.press("Enter")
+        await state(page, "state", "detected")
+        await expect(page.get_by_role("group", name="Source")).to_be_focused()
     assert names[1:4] == ["API reference", "Use the webcam", "Choose a photo or video"]
 
 
@@ -379,6 +392,73 @@ async def test_a_refused_webcam_is_explained(browser: Browser, server: Server) -
         await expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
+#: Cameras are opened once `grant()` is called; `cameras` has what was.
+SLOW_PERMISSION = """
+  const opened = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  const granted = new Promise((resolve) => { window.grant = resolve; });
+  window.cameras = [];
+  navigator.mediaDevices.getUserMedia = async (asked) => {
+    await granted;
+    window.cameras.push(await opened(asked));
+    return window.cameras.at(-1);
+  };
+"""
+LIVE = "cameras.flatMap((c) => c.getTracks()).filter((t) => t.readyState === 'live').length"
+
+
+async def test_no_camera_stays_on_that_was_allowed_too_late_or_asked_for_twice(
+    browser: Browser, server: Server
+) -> None:
+    async with visit(browser, server) as page:
+        await page.add_init_script(SLOW_PERMISSION)
+        await page.reload()
+        await page.get_by_role("button", name="Use the webcam").click()
+        again = page.locator("#sources").get_by_role("button", name="Webcam")
+        await again.dblclick()
+        await page.evaluate("grant()")
+        await state(page, "tracks", "1")
+        assert await page.evaluate(f"[cameras.length, {LIVE}]") == [3, 1]
+        await page.get_by_role("button", name="Close").click()
+        assert await page.evaluate(LIVE) == 0
+
+        await page.reload()
+        await page.get_by_role("button", name="Use the webcam").click()
+        await page.get_by_role("button", name="Close").click()
+        await page.evaluate("grant()")
+        await until(page, "cameras.length === 1")
+        assert await page.evaluate(LIVE) == 0
+        assert await page.evaluate("document.querySelector('video').srcObject") is None
+
+
+async def test_what_is_told_of_one_frame_goes_with_the_next(
+    browser: Browser, server: Server
+) -> None:
+    def spoil(ours: WebSocketRoute) -> None:
+        theirs = ours.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            told = json.loads(message)
+            if told["type"] == "frame" and told["seq"] == 3:
+                failure = {"type": "error", "code": "deadline_exceeded", "detail": "too late"}
+                told = failure | {"seq": 3, "dropped": told["dropped"]}
+            ours.send(json.dumps(told))
+
+        theirs.on_message(pass_on)
+
+    async with visit(browser, server) as page:
+        await page.route_web_socket(re.compile("/track"), spoil)
+        await page.evaluate("""() => {
+            window.notices = [];
+            const title = document.getElementById("notice-title");
+            const observer = new MutationObserver(() => notices.push(title.textContent));
+            observer.observe(title, {childList: true});
+        }""")
+        await page.get_by_role("button", name="Use the webcam").click()
+        await until(page, "document.getElementById('stage').dataset.seq > 5")
+        assert "The service took too long." in await page.evaluate("notices")
+        await expect(page.get_by_role("alert")).to_be_hidden()
+
+
 async def test_nothing_sticks_out_of_a_phone(browser: Browser, server: Server) -> None:
     phone = {"width": 360, "height": 740}
     wide = "document.documentElement.scrollWidth"
@@ -395,6 +475,9 @@ async def test_where_keys_are_set_the_page_asks_for_one_and_uses_it(browser: Bro
         async with visit(browser, server, expected="401") as page:
             dialog = page.get_by_role("dialog")
             await expect(dialog).to_contain_text("asks for a key")
+            await dialog.get_by_label("API key").fill("cl\N{LATIN SMALL LETTER E WITH ACUTE}")
+            await dialog.get_by_role("button", name="Continue").click()
+            await expect(dialog).to_contain_text("cannot be a key")
             await dialog.get_by_label("API key").fill("wrong")
             await dialog.get_by_role("button", name="Continue").click()
             await choose(page, PHOTO)
@@ -545,6 +628,10 @@ async def test_a_video_file_is_followed_paused_and_closed(
         await state(page, "tracks", "1")
         answer = await shown_answer(page, lambda a: a["state"] == "tracked")
         assert film.distance(five(answer["faces"][0])) < 15
+        slider = page.get_by_label("Position in the video")
+        await slider.click()
+        position = float(await slider.input_value())
+        await until(page, f"Math.abs({SLIDER} - {position}) > 0.02")
         await page.get_by_role("button", name="Pause").click()
         await expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
         await asyncio.sleep(2)  # until the last frame is answered, drawn and told

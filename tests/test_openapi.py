@@ -2,6 +2,7 @@
 
 from atpn.api.documentation import ANSWER_EXAMPLE, PROBLEM_EXAMPLE
 from atpn.api.schemas import Answer, Problem
+from atpn.api.uploads import RAW_TYPES
 from tests.conftest import FakeServiceFactory, Service
 
 
@@ -73,3 +74,39 @@ async def test_a_deadline_may_be_asked_where_there_is_work(
     work = {path for path, methods in document["paths"].items() if "post" in methods}
     assert asking == work
     assert "/v2/models/{name}/infer" in work
+
+
+async def test_errors_are_described_as_what_they_are(fake_service: FakeServiceFactory) -> None:
+    document = (await (await fake_service()).client.get("/openapi.json")).json()
+    problem = {"$ref": "#/components/schemas/Problem"}
+    seen = 0
+    for methods in document["paths"].values():
+        for described in methods.values():
+            for status, answer in described["responses"].items():
+                if status[0] in "45" and "content" in answer:
+                    content = answer["content"]
+                    assert list(content) == ["application/problem+json"]
+                    assert content["application/problem+json"]["schema"] == problem
+                    seen += 1
+    assert seen > 30
+    assert "Problem" in document["components"]["schemas"]
+
+
+async def test_every_type_of_body_that_is_taken_is_described(
+    fake_service: FakeServiceFactory,
+) -> None:
+    document = (await (await fake_service()).client.get("/openapi.json")).json()
+    aliases = {"image/jpg", "image/x-ms-bmp"}
+    for path in ("/align", "/pose"):
+        bodies = set(document["paths"][path]["post"]["requestBody"]["content"])
+        assert bodies == RAW_TYPES - aliases | {"multipart/form-data", "application/json"}
+
+
+async def test_only_what_the_path_names_is_a_parameter_of_the_open_inference_protocol(
+    fake_service: FakeServiceFactory,
+) -> None:
+    document = (await (await fake_service()).client.get("/openapi.json")).json()
+    for path, methods in document["paths"].items():
+        for described in methods.values() if path.startswith("/v2/") else ():
+            asked = {p["name"] for p in described.get("parameters", []) if p["in"] != "header"}
+            assert asked == {part[1:-1] for part in path.split("/") if part.startswith("{")}

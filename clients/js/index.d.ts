@@ -138,7 +138,7 @@ export interface Session {
 }
 
 export interface ClientOptions {
-  /** An API key, where the service wants one. */
+  /** An API key, where the service wants one: ASCII, no space at either end. */
   key?: string;
   /** Patience with one photograph; 15000 by default. */
   timeoutMs?: number;
@@ -189,8 +189,8 @@ export interface FollowOptions extends LimitOptions {
 }
 
 export interface StreamOptions extends FollowOptions {
-  /** Connections in a row that may fail without an answer: for ever, and 5 for `track`. */
-  patience?: number;
+  /** How long it comes back without an answer: for ever, and 30000 for `track`. */
+  patienceMs?: number;
 }
 
 export interface Away {

@@ -108,3 +108,13 @@ def test_a_refused_graph_is_not_written(net: ATPN, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="landmarks"):
         export(shifted.eval(), tmp_path / "atpn" / "1", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_maps_are_hardly_ever_reordered_on_a_cpu(tmp_path: Path) -> None:
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3  # it warns that such a file is for this processor alone
+    model = half_weights(to_onnx(ATPN().eval()))
+    ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    operators = [n.op_type for n in onnx.load(options.optimized_model_filepath).graph.node]
+    assert sum(operator.startswith("Reorder") for operator in operators) <= 40  # 81 as in torch

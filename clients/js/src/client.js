@@ -5,6 +5,8 @@ import { anImage, several } from "./images.js";
 import { Stream, included } from "./stream.js";
 
 const SUBPROTOCOL = "atpn.v1.json";
+const KEY = /^[!-~]([ -~]*[!-~])?$/; // what a header can carry
+const TYPE = /^image\/(jpeg|png|webp|bmp)$/;
 const GROUP = { images: 32, bytes: 40 * 1024 * 1024 }; // a service's own limits, with some room
 
 export class Client {
@@ -15,6 +17,9 @@ export class Client {
 
   constructor(url, { key, timeoutMs = 15000, WebSocket = globalThis.WebSocket } = {}) {
     if (!/^https?:\/\//.test(url)) throw new TypeError(`url: http:// or https:// is expected, not ${url}`);
+    if (key && !KEY.test(key)) {
+      throw new TypeError("key: ASCII alone is expected, without line breaks, and no space at either end");
+    }
     this.#base = url.replace(/\/*$/, "/");
     this.#key = key;
     this.#timeoutMs = timeoutMs;
@@ -43,15 +48,20 @@ export class Client {
       const form = new FormData();
       group.forEach((image, i) => form.append("image", image instanceof Blob ? image : new Blob([image]), `${i}`));
       const complete = (told) => told?.results?.length === group.length;
-      const { results: told } = await this.#post("align/batch", form, query, options, complete);
-      results.push(...told.map((answer, i) => resultOf(group[i], answer)));
+      try {
+        const { results: told } = await this.#post("align/batch", form, query, options, complete);
+        results.push(...told.map((answer, i) => resultOf(group[i], answer)));
+      } catch (error) {
+        if (error.status !== 413 || group.length > 1) throw error;
+        results.push({ image: group[0], answer: null, error }); // too large for a request of its own
+      }
     }
     return results;
   }
 
   // Every one of the frames, answered in order: {answer, frame, error}. The next is asked for when
   // the one before was answered; what a broken connection swallowed is sent again.
-  async *track(frames, { patience = 5, ...options } = {}) {
+  async *track(frames, { patienceMs = 30000, ...options } = {}) {
     several(frames);
     let asked = null; // {frame, resolve, reject}
     let failure = null;
@@ -63,7 +73,7 @@ export class Client {
         failure = error;
         asked?.reject(error);
       },
-    }, { ...options, patience });
+    }, { ...options, patienceMs });
     try {
       for await (const frame of frames) {
         if (failure) throw failure;
@@ -107,7 +117,10 @@ export class Client {
     }
     const headers = { "X-Request-Timeout": String(this.#timeoutMs / 1000) };
     // A form's type has its boundary in it, which fetch chooses.
-    if (!(body instanceof FormData)) headers["Content-Type"] = body.type || "application/octet-stream";
+    // Blobs of stores and disks have all kinds of types: the service looks for itself.
+    if (!(body instanceof FormData)) {
+      headers["Content-Type"] = TYPE.test(body.type) ? body.type : "application/octet-stream";
+    }
     if (this.#key) headers.Authorization = `Bearer ${this.#key}`;
     const timeout = AbortSignal.timeout(this.#timeoutMs);
     const ends = signal ? AbortSignal.any([timeout, signal]) : timeout;

@@ -10,6 +10,7 @@ const LONGEST_DELAY_MS = 5000;
 const CUT_DELAY_MS = 600; // long enough to be seen
 const OPENING_MS = 5000;
 const SILENCE_MS = 15000; // with a frame under way; the service answers or refuses before that
+const STRANGERS = 5; // connections to where no service has ever greeted
 const RESTART = 1012;
 const ABNORMAL = 1006;
 const CUT = 4000;
@@ -26,7 +27,7 @@ export class Stream {
   #connect;
   #on;
   #options;
-  #patience;
+  #patienceMs;
   #socket = null;
   #timer = null;
   #ready = false;
@@ -34,16 +35,17 @@ export class Stream {
   #ended = false;
   #forgetful = false; // a reset that no frame has followed yet
   #tries = 0; // connections since the last answer
+  #lostAt = null; // when the first of them ended
   #refusal = null;
   #limit = Infinity; // bytes of a frame
   #waiting = null; // {image, frame}
   #underWay = []; // {frame, sent}
 
-  // `connect(token)` gives a WebSocket. `patience` connections in a row may fail without an answer.
-  constructor(connect, handlers, { patience = Infinity, ...options } = {}) {
+  // `connect(token)` gives a WebSocket. So long it comes back without an answer.
+  constructor(connect, handlers, { patienceMs = Infinity, ...options } = {}) {
     this.#connect = connect;
     this.#on = handlers;
-    this.#patience = patience;
+    this.#patienceMs = patienceMs;
     this.#options = options;
     this.#open();
   }
@@ -65,6 +67,7 @@ export class Stream {
     if (this.#ended) return;
     anImage(image);
     if (this.#waiting) this.dropped += 1;
+    else if (this.#asleep || (this.#ready && !this.#underWay.length)) this.#lostAt = null; // nothing was asked
     this.#waiting = { image, frame };
     if (this.#asleep) {
       this.#asleep = false;
@@ -156,6 +159,7 @@ export class Stream {
   // The frame that is answered: behind those that the service dropped for newer ones.
   #shift(dropped) {
     this.#tries = 0;
+    this.#lostAt = null;
     this.dropped += this.#underWay.splice(0, dropped).length;
     const done = this.#underWay.shift();
     this.#watch();
@@ -213,7 +217,8 @@ export class Stream {
     this.#hangUp();
     if (idle) return;
     this.#asleep = false;
-    if (this.#tries >= this.#patience) {
+    this.#lostAt ??= performance.now();
+    if (this.#isSpent(error)) {
       const detail = `no answer over ${this.#tries + 1} connections`;
       this.#fail(error ?? new AtpnError("connection_failed", detail));
       return;
@@ -221,6 +226,13 @@ export class Stream {
     const delayMs = this.#delayMs(code, wasReady);
     this.#timer = setTimeout(() => this.#open(), delayMs);
     this.#on.away?.({ reason: reasonOf(code, error), delayMs, error });
+  }
+
+  // Whether to give up; where nobody was ever there, after a few tries.
+  #isSpent(refusal) {
+    if (this.#patienceMs === Infinity) return false;
+    if (!this.token && !refusal && this.#tries >= STRANGERS) return true;
+    return performance.now() - this.#lostAt >= this.#patienceMs;
   }
 
   // Another replica may take over at once; one that restarts has said so between two frames.

@@ -55,6 +55,7 @@ export function everyFrame(video, each) {
     ? () => video.requestVideoFrameCallback(step)
     : () => requestAnimationFrame(stepIfNew);
   function stepIfNew() {
+    if (ended) return;
     if (video.currentTime === last) again();
     else step();
     last = video.currentTime;
@@ -90,31 +91,41 @@ class JpegEncoder {
   #side;
   #quality;
   #worker = null;
+  #made = () => {}; // takes the worker's JPEG, or null
 
   constructor(side, quality) {
     this.#side = side;
     this.#quality = quality;
-    if (window.OffscreenCanvas) this.#worker = new Worker(new URL("encoder.js", import.meta.url));
+    if (!window.OffscreenCanvas) return;
+    this.#worker = new Worker(new URL("encoder.js", import.meta.url));
+    this.#worker.onmessage = ({ data }) => (data ? this.#made(data) : this.#failed());
+    this.#worker.onerror = () => this.#failed(); // its script may be missing: before the first frame
   }
 
   async encode(canvas) {
     const [width, height] = fitted(canvas.width, canvas.height, this.#side);
-    if (!this.#worker) return this.#encodedHere(canvas, width, height);
-    const picture = await createImageBitmap(canvas);
-    return new Promise((resolve) => {
-      const failed = () => {
-        this.end();
-        this.#worker = null;
-        resolve(this.#encodedHere(canvas, width, height));
-      };
-      this.#worker.onmessage = ({ data }) => (data ? resolve(data) : failed());
-      this.#worker.onerror = failed;
-      this.#worker.postMessage({ picture, width, height, quality: this.#quality }, [picture]);
-    });
+    const made = this.#worker && await this.#encodedThere(await createImageBitmap(canvas), width, height);
+    return made ?? this.#encodedHere(canvas, width, height);
   }
 
   end() {
     this.#worker?.terminate();
+  }
+
+  // The page encodes by itself from now on, and the frame under way, too.
+  #failed() {
+    this.end();
+    this.#worker = null;
+    this.#made(null);
+  }
+
+  // null where the worker could not.
+  #encodedThere(picture, width, height) {
+    return new Promise((resolve) => {
+      if (!this.#worker) return resolve(null);
+      this.#made = resolve;
+      this.#worker.postMessage({ picture, width, height, quality: this.#quality }, [picture]);
+    });
   }
 
   async #encodedHere(canvas, width, height) {

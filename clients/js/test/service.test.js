@@ -62,7 +62,7 @@ describe("A client of a running service", { skip: url ? false : "ATPN_URL names 
     const [{ answer: batched }] = await client.batch([photo], { signals: true });
     assert.equal(batched.faces[0].signals.smile, signals.smile);
     assert.equal(batched.faces[0].pose, undefined);
-    const asked = { signals: true, fps: 25, patience: 0 };
+    const asked = { signals: true, fps: 25, patienceMs: 0 };
     for await (const { answer } of client.track([photo, photo], asked)) {
       assert.deepEqual(answer.faces[0].signals.blinks, { count: 0, closed_s: 0, last: null });
       assert.equal(typeof answer.faces[0].pose.yaw, "number");
@@ -160,7 +160,7 @@ test("Nobody at the address is a failed connection, and so is a stream without p
   close();
   const client = new Client(address, { WebSocket });
   await assert.rejects(client.align(new Uint8Array(3)), { code: "connection_failed" });
-  await assert.rejects(client.track([new Uint8Array(3)], { patience: 0 }).next(), { code: "connection_failed" });
+  await assert.rejects(client.track([new Uint8Array(3)], { patienceMs: 0 }).next(), { code: "connection_failed" });
 });
 
 test("A service that is slow is given up, for the reason of the signal that ended the wait", async (t) => {
@@ -199,6 +199,39 @@ test("Images are grouped into requests by number and size, and each has to have 
   await assert.rejects(client.batch([new Uint8Array(1), new Uint8Array(1)]), { code: "bad_answer" });
   server.closeAllConnections();
   server.close();
+});
+
+test("An image too large for a request of its own is an error in its place", async (t) => {
+  const server = createServer(async (request, response) => {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const large = Buffer.concat(chunks).length > 1e6;
+    const problem = { code: "too_many_bytes", detail: "too large" };
+    response.writeHead(large ? 413 : 200).end(JSON.stringify(large ? problem : { results: [{ faces: [] }] }));
+  });
+  t.after(() => server.close());
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const client = new Client(`http://127.0.0.1:${server.address().port}`);
+  const [small, large] = [new Uint8Array(1), new Uint8Array(41 * 1024 * 1024)];
+  const results = await client.batch([small, large, small]);
+  assert.deepEqual(results.map(({ error }) => error?.code), [undefined, "too_many_bytes", undefined]);
+  assert.deepEqual(results.map(({ image }) => image.length), [1, large.length, 1]);
+  await assert.rejects(client.batch([new Uint8Array(1e6), small]), { code: "too_many_bytes", status: 413 });
+  server.closeAllConnections();
+});
+
+test("Only a type that an image can have is told; the service looks at the others for itself", async (t) => {
+  const types = [];
+  const server = createServer((request, response) => {
+    types.push(request.headers["content-type"]);
+    response.end(JSON.stringify({ faces: [] }));
+  });
+  t.after(() => server.close());
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const client = new Client(`http://127.0.0.1:${server.address().port}`);
+  for (const type of ["image/png", "binary/octet-stream", ""]) await client.align(new Blob(["x"], { type }));
+  assert.deepEqual(types, ["image/png", "application/octet-stream", "application/octet-stream"]);
+  server.closeAllConnections();
 });
 
 for (const [status, body, headers, expected] of [

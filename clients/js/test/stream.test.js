@@ -14,7 +14,7 @@ function opened(options) {
   const told = [];
   const names = ["opened", "answered", "failed", "away", "ended"];
   const handlers = Object.fromEntries(names.map((name) => [name, (what) => told.push([name, what])]));
-  const stream = new Client("http://faces.example/base", { WebSocket: FakeSocket, key: "ü?~" }).stream(handlers, options);
+  const stream = new Client("http://faces.example/base", { WebSocket: FakeSocket, key: "k?~?" }).stream(handlers, options);
   return { stream, told, of: (name) => told.filter(([kind]) => kind === name).map(([, what]) => what) };
 }
 
@@ -28,7 +28,7 @@ describe("A stream", () => {
   test("offers its key as a subprotocol that is URL-safe", () => {
     opened();
     assert.equal(newest().url.href, "ws://faces.example/base/track");
-    assert.deepEqual(newest().protocols, ["atpn.v1.json", "atpn.key.w7w_fg"]);
+    assert.deepEqual(newest().protocols, ["atpn.v1.json", "atpn.key.az9-Pw"]);
   });
 
   test("asks for signals beside the pose, which comes unasked", () => {
@@ -250,14 +250,45 @@ describe("A stream", () => {
     assert.equal(elsewhere.of("ended")[0].code, "bad_answer");
   });
 
-  test("ends when its patience does", () => {
-    const { of } = opened({ patience: 2 });
-    for (let time = 0; time < 3; time += 1) {
+  test("ends when there was no answer for its patience", (t) => {
+    let now = 0;
+    t.mock.method(performance, "now", () => now);
+    const { stream, of } = opened({ patienceMs: 30000 });
+    newest().greets();
+    for (const at of [0, 29000, 40000, 69000, 70000]) {
+      now = at;
       newest().breaks();
       mock.timers.tick(6001);
+      if (at === 29000) { // from the next loss on it has as long again
+        newest().greets();
+        stream.push(frame(1));
+        newest().answers(1);
+      } else assert.equal(of("ended").length, Number(at === 70000), `${at}`);
     }
-    assert.equal(of("away").length, 2);
+    assert.equal(of("away").length, 4);
     assert.equal(of("ended")[0].code, "connection_failed");
+  });
+
+  test("ends after a few connections where nobody was ever there, unless it is for ever", () => {
+    for (const [patienceMs, away, ended] of [[30000, 5, 1], [undefined, 9, 0]]) {
+      const { of } = opened({ patienceMs });
+      for (let time = 0; time < 9; time += 1) {
+        newest().breaks();
+        mock.timers.tick(6001);
+        if (of("ended").length) break;
+      }
+      assert.deepEqual([of("away").length, of("ended").length], [away, ended]);
+    }
+  });
+
+  test("waits for a place as long as for anything", () => {
+    const { of } = opened({ patienceMs: 30000 });
+    for (let time = 0; time < 9; time += 1) {
+      newest().says({ type: "error", code: "too_many_streams", detail: "full" });
+      newest().breaks(1013);
+      mock.timers.tick(6001);
+    }
+    assert.equal(of("ended").length, 0);
   });
 
   test("that was ended says nothing more", () => {
@@ -313,7 +344,7 @@ describe("track", () => {
     await turn();
     newest().says({ type: "error", code: "unauthorized", detail: "no" });
     await assert.rejects(refused, { name: "AtpnError", code: "unauthorized" });
-    const lost = told.track([frame(1)], { patience: 0 }).next();
+    const lost = told.track([frame(1)], { patienceMs: 0 }).next();
     await turn();
     newest().breaks();
     await assert.rejects(lost, { code: "connection_failed" });
@@ -334,6 +365,13 @@ describe("track", () => {
 test("A runtime without WebSocket is told what to do", () => {
   const bare = new Client("http://faces.example", { WebSocket: null });
   assert.throws(() => bare.stream({}), /install ws/);
+});
+
+test("A key that no header can carry is refused, and not repeated", () => {
+  for (const key of ["secret\nkey", " secret", "secr\u00e9t", "secret\u20ac"]) {
+    const refused = ({ name, message }) => name === "TypeError" && /^key: ASCII/.test(message) && !message.includes("secr");
+    assert.throws(() => new Client("http://faces.example", { key }), refused);
+  }
 });
 
 test("An address must be one of HTTP", () => {

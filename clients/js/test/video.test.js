@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { VideoFeed } from "atpn";
+import { VideoFeed, everyFrame } from "atpn";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const here = new Blob(["the page's"]);
@@ -12,9 +12,15 @@ const there = new Blob(["the worker's"]);
 // A worker that answers each picture with the next of `answers`; an Error stands for one that breaks.
 class FakeWorker {
   static answers = [];
+  static missing = false; // its script: that is told before anything is sent
   ended = false;
 
+  constructor() {
+    if (FakeWorker.missing) setImmediate(() => this.onerror(new Error("no script")));
+  }
+
   postMessage() {
+    if (FakeWorker.missing) return;
     const data = FakeWorker.answers.shift();
     setImmediate(() => (data instanceof Error ? this.onerror(data) : this.onmessage({ data })));
   }
@@ -69,6 +75,18 @@ describe("A video feed", () => {
     });
   }
 
+  test("encodes by itself where its worker cannot be loaded", async (t) => {
+    FakeWorker.missing = true;
+    t.after(() => { FakeWorker.missing = false; });
+    for (const early of [true, false]) {
+      const { video, sent } = page({ worker: [] });
+      if (!early) for (let turns = 0; turns < 3; turns += 1) await turn();
+      await video.shows();
+      await video.shows();
+      assert.deepEqual(sent, [here, here]);
+    }
+  });
+
   test("reports a frame that cannot be encoded, and goes on with the next", async () => {
     const { video, sent, told } = page({ canvas: [null, here] });
     await video.shows();
@@ -111,4 +129,18 @@ test("The worker answers null where it cannot encode, and keeps no picture", asy
   }
   assert.deepEqual(answers, [null, null, there]);
   assert.equal(closed, 3);
+});
+
+test("Nothing is called any more once it was stopped, of a video that is paused either", () => {
+  const steps = [];
+  globalThis.requestAnimationFrame = (step) => steps.push(step);
+  const shown = [];
+  const video = { currentTime: 1, videoWidth: 640 };
+  const stop = everyFrame(video, () => shown.push(video.currentTime));
+  steps.shift()();
+  steps.shift()();
+  assert.deepEqual(shown, [1]);
+  stop();
+  steps.shift()();
+  assert.deepEqual(steps, []);
 });

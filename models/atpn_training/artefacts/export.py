@@ -74,7 +74,23 @@ def to_onnx(net: ATPN) -> bytes:
             output_names=list(OUTPUTS),
             dynamic_axes={name: {0: "batch"} for name in ("image", *OUTPUTS)},
         )
-        return path.read_bytes()
+        return with_batches(path.read_bytes())
+
+
+def with_batches(model: bytes) -> bytes:
+    """The graph with the shapes of its resized maps: inference does not know their batch axis.
+
+    ONNX Runtime leaves the layout in which it convolves where it cannot see that shapes agree.
+    """
+    graph = onnx.load_from_string(model)
+    known = onnx.shape_inference.infer_shapes(graph).graph.value_info
+    resized = {node.output[0] for node in graph.graph.node if node.op_type == "Resize"}
+    for info in known:
+        if info.name in resized:
+            info.type.tensor_type.shape.dim[0].dim_param = "batch"
+            graph.graph.value_info.append(info)
+    shaped: bytes = graph.SerializeToString()
+    return shaped
 
 
 def without_pose(model: bytes) -> bytes:

@@ -8,8 +8,9 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from atpn.api.answers import Payload
 from atpn.api.negotiation import JSON, MSGPACK
 from atpn.api.problems import MEDIA_TYPE
-from atpn.api.schemas import Answer, BatchAnswer, Problem
+from atpn.api.schemas import Answer, BatchAnswer
 from atpn.engine.oip_tensors import OUTPUT_SHAPES
+from atpn.faces.headers import FORMATS
 
 #: What the service answers about the README's photograph with ``points=5&include=pose``.
 ANSWER_EXAMPLE: Payload = {
@@ -49,10 +50,9 @@ PROBLEM_EXAMPLE: Payload = {
     "request_id": "5f0c9f9a3c1d4f0e8f1b2a3c4d5e6f70",
 }
 
-_PROBLEM: dict[str, Any] = {
-    "model": Problem,
-    "content": {MEDIA_TYPE: {"example": PROBLEM_EXAMPLE}},
-}
+#: A ``model`` of FastAPI's would be described as application/json.
+_SCHEMA = {"schema": {"$ref": "#/components/schemas/Problem"}}
+_PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {**_SCHEMA, "example": PROBLEM_EXAMPLE}}}
 #: Of routes that want a key, where keys are set: `Gate` checks it, this only says so.
 KEYED: dict[str, Any] = {
     "dependencies": [
@@ -130,8 +130,8 @@ PHOTO_BODY = {
         "required": True,
         "content": {
             **{
-                f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
-                for kind in ("jpeg", "png", "webp", "bmp")
+                kind: {"schema": {"type": "string", "format": "binary"}}
+                for kind in (*FORMATS.values(), "application/octet-stream")
             },
             "multipart/form-data": {
                 "schema": {
@@ -169,10 +169,12 @@ PHOTO_BODY = {
     },
 }
 
-_OIP_PROBLEM: dict[str, Any] = {"model": Problem, "content": {MEDIA_TYPE: {}}}
+_OIP_PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: _SCHEMA}}
 DRAINING: dict[int | str, dict[str, Any]] = {503: {"description": "Draining"}}
 NO_MODEL: dict[int | str, dict[str, Any]] = {
-    404: {**_OIP_PROBLEM, "description": "A model or version that is not served"}
+    404: {**_OIP_PROBLEM, "description": "A model or version that is not served"},
+    # FastAPI would add a 422 of its own, for parameters that cannot be wrong
+    "4XX": {**_OIP_PROBLEM, "description": "Refused"},
 }
 INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
     **NO_MODEL,

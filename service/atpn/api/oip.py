@@ -57,12 +57,21 @@ async def ready(request: Request) -> Response:
 
 
 @router.get("/models/{name}", responses=NO_MODEL, summary="Model metadata")
+async def model_metadata(request: Request, name: str) -> Payload:
+    """Inputs and outputs; -1 is the batch axis."""
+    return metadata_of(served(request, name))
+
+
 @router.get(
     "/models/{name}/versions/{version}", responses=NO_MODEL, summary="Model metadata of a version"
 )
-async def model_metadata(request: Request, name: str, version: str | None = None) -> Payload:
+async def version_metadata(request: Request, name: str, version: str) -> Payload:
     """Inputs and outputs; -1 is the batch axis."""
-    core = served(request, name, version)
+    return metadata_of(served(request, name, version))
+
+
+def metadata_of(core: Core) -> Payload:
+    """What the protocol tells of a model."""
     return {
         "name": core.model.name,
         "versions": [core.model.version],
@@ -76,14 +85,23 @@ async def model_metadata(request: Request, name: str, version: str | None = None
 
 
 @router.get("/models/{name}/ready", responses=NO_MODEL | DRAINING, summary="Is the model ready?")
+async def model_ready(request: Request, name: str) -> Response:
+    """Models are warm before the server listens; 503 while draining."""
+    return readiness_of(served(request, name))
+
+
 @router.get(
     "/models/{name}/versions/{version}/ready",
     responses=NO_MODEL | DRAINING,
     summary="Is the version ready?",
 )
-async def model_ready(request: Request, name: str, version: str | None = None) -> Response:
+async def version_ready(request: Request, name: str, version: str) -> Response:
     """Models are warm before the server listens; 503 while draining."""
-    core = served(request, name, version)
+    return readiness_of(served(request, name, version))
+
+
+def readiness_of(core: Core) -> Response:
+    """Whether a model is; 503 where it is not."""
     return JSONResponse(
         {"name": core.model.name, "ready": core.wanted}, 200 if core.wanted else 503
     )
@@ -95,14 +113,24 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
     openapi_extra=INFER_BODY,
     summary="Run the network on crops",
 )
+async def infer(request: Request, name: str) -> Response:
+    """Landmarks, pose and confidence of each crop; crops share batches with all other work."""
+    return await inferred(request, name)
+
+
 @router.post(
     "/models/{name}/versions/{version}/infer",
     responses=INFER_RESPONSES,
     openapi_extra=INFER_BODY,
     summary="Run a version on crops",
 )
-async def infer(request: Request, name: str, version: str | None = None) -> Response:
+async def infer_version(request: Request, name: str, version: str) -> Response:
     """Landmarks, pose and confidence of each crop; crops share batches with all other work."""
+    return await inferred(request, name, version)
+
+
+async def inferred(request: Request, name: str, version: str | None = None) -> Response:
+    """The outputs for the crops in the body, of that version or of whichever is served."""
     core = served(request, name, version)
     wanted_core(request)
     with core.open_request():
@@ -127,7 +155,7 @@ async def parsed(body: bytes, header_length: str | None) -> Call:
     return await asyncio.to_thread(parse, body, header_length)
 
 
-def served(request: Request, name: str, version: str | None) -> Core:
+def served(request: Request, name: str, version: str | None = None) -> Core:
     """The core, if it serves that model; NoSuchModel otherwise."""
     core: Core = request.app.state.core
     if name != core.model.name:

@@ -21,7 +21,7 @@ const AWAY = {
 export async function openWebcamStream(page) {
   const followed = new Followed(page, "webcam", "webcam", "", $("mirror").checked);
   const again = ["Try again", () => openWebcamStream(page)];
-  await open(page, followed, "Waiting for the webcam…", () => openWebcam(video), (error) => [...noWebcam(error), again]);
+  await open(page, followed, "Waiting for the webcam…", (isWanted) => openWebcam(video, isWanted), (error) => [...noWebcam(error), again]);
 }
 
 export async function openVideoStream(page, file) {
@@ -30,21 +30,18 @@ export async function openVideoStream(page, file) {
 }
 
 async function open(page, followed, waiting, media, explain) {
+  const isWanted = () => page.source === followed;
   page.begin(followed);
   busy(waiting);
   try {
-    const opened = await media();
-    if (page.source !== followed) {
-      for (const track of opened?.getTracks() ?? []) track.stop();
-      return;
-    }
+    await media(isWanted);
   } catch (error) {
-    if (page.source !== followed) return;
+    if (!isWanted()) return;
     page.close();
     tell(...explain(error));
     return;
   }
-  followed.start();
+  if (isWanted()) followed.start();
 }
 
 function notPlayable(error) {
@@ -69,6 +66,7 @@ class Followed extends Source {
     this._seen = new Map(); // track id → when it was last seen
     this._resumedAt = -RESUMED_MS;
     this._resuming = false; // no face was seen since the stream came back
+    this._frameFailed = false; // and that is told
   }
 
   get frameRate() {
@@ -110,7 +108,7 @@ class Followed extends Source {
     const handlers = {
       opened: (session) => this._opened(session),
       answered: (result) => this._answered(result),
-      failed: ({ error }) => tell(...explained(error)),
+      failed: ({ error }) => this._failed(error),
       away: (why) => this._away(why),
       ended: (error) => this._refused(error),
     };
@@ -126,6 +124,7 @@ class Followed extends Source {
     stage.dataset.connection = "open";
     stage.dataset.resumes = resumes;
     $("cut").disabled = false;
+    pill("idle", "starting");
     $("connection").textContent = resumes ? `open, resumed ${resumes}×` : "open";
     this._resuming = session.state === "resumed";
     if (this._resuming) note(`Resumed at frame ${session.seq}`);
@@ -159,7 +158,15 @@ class Followed extends Source {
     else tell(...explained(error), ["Try again", again]);
   }
 
+  // Of one frame; the next may be answered again.
+  _failed(error) {
+    this._frameFailed = true;
+    tell(...explained(error));
+  }
+
   _answered({ answer, frame, tripMs }) {
+    if (this._frameFailed) tell(null);
+    this._frameFailed = false;
     const now = performance.now();
     this._times = [...this._times.filter((time) => now - time < WINDOW_MS), now];
     this.trips = [...this.trips.slice(1 - TRIPS), tripMs];

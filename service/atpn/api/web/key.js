@@ -5,6 +5,7 @@ import { busy, tell } from "./messages.js";
 import { forgetKey, hasKey, setKey } from "./service.js";
 
 const INVITATION = "Enter an API key. It stays in this tab and is sent to this service only.";
+const IMPOSSIBLE = "That cannot be a key: keys have letters, digits and signs of ASCII alone.";
 const REFUSAL = "That key was not accepted. Is it complete, and for this service?";
 
 export class KeyDialog {
@@ -33,8 +34,14 @@ export class KeyDialog {
 
   _given(event) {
     event.preventDefault();
-    setKey($("key").value.trim());
-    $("key").value = "";
+    try {
+      setKey($("key").value.trim());
+    } catch {
+      $("key-text").textContent = IMPOSSIBLE;
+      return;
+    } finally {
+      $("key").value = "";
+    }
     const then = this._then;
     this._then = null;
     $("key-dialog").close();

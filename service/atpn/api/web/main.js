@@ -48,6 +48,10 @@ video.onplay = video.onpause = () => {
 $("seek").oninput = () => {
   if (video.duration) video.currentTime = $("seek").value * video.duration;
 };
+$("seek").onpointerdown = () => { page.seeking = true; };
+for (const released of ["pointerup", "pointercancel"]) {
+  window.addEventListener(released, () => { page.seeking = false; });
+}
 new ResizeObserver(() => page.redraw()).observe(stage);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.redraw());
 

@@ -2,7 +2,8 @@
 
 export class NotPlayable extends Error {}
 
-export async function openWebcam(video) {
+// `isWanted` says whether the webcam still is, when people have allowed it at last.
+export async function openWebcam(video, isWanted) {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw new DOMException("needs https or localhost", "NotSupportedError");
   }
@@ -10,9 +11,12 @@ export async function openWebcam(video) {
     audio: false,
     video: { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 720 } },
   });
+  if (!isWanted()) {
+    stopTracks(stream);
+    return;
+  }
   video.srcObject = stream;
   await video.play();
-  return stream;
 }
 
 export async function openVideo(video, file) {
@@ -34,8 +38,12 @@ export async function openVideo(video, file) {
   await video.play();
 }
 
+function stopTracks(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
 export function closeVideo(video) {
-  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  if (video.srcObject) stopTracks(video.srcObject);
   video.pause();
   if (video.src) URL.revokeObjectURL(video.src);
   video.srcObject = null;

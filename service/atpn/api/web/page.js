@@ -18,6 +18,7 @@ const KINDS = { photo: "Photo", video: "Video", webcam: "Webcam picture" };
 export class Page {
   constructor() {
     this.source = null; // what is open
+    this.seeking = false; // somebody holds the slider of the video
     this.health = new Health();
     this.tabs = new SnippetTabs();
     this.key = new KeyDialog(() => this.tabs.write(this.source));
@@ -27,12 +28,14 @@ export class Page {
 
   // Show another source; the one before is ended.
   begin(source) {
+    const focused = $("empty").contains(document.activeElement);
     this.source?.end();
     tell(null);
     this.source = source;
     stage.dataset.mode = source.mode;
     for (const name of ["state", "seq", "tracks", "connection", "resumes"]) delete stage.dataset[name];
     this.arrange();
+    if (focused) $("sources").focus();
     $("cut").disabled = true;
     $("connection").textContent = "connecting";
     $("log").replaceChildren();
@@ -105,7 +108,7 @@ export class Page {
     const selection = document.getSelection();
     const reading = !selection.isCollapsed && $("answer").contains(selection.anchorNode);
     if (source?.answer && !reading) $("answer").textContent = readable(source.answer);
-    if (source?.mode === "video" && document.activeElement !== $("seek")) {
+    if (source?.mode === "video" && !this.seeking) {
       $("seek").value = video.duration ? video.currentTime / video.duration : 0;
     }
   }

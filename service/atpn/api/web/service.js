@@ -11,8 +11,13 @@ export const ALIGN = address("align?include=pose,signals");
 export const BASE = address(".").replace(/\/$/, "");
 
 export const hasKey = () => Boolean(sessionStorage.getItem(KEY));
-export const setKey = (key) => sessionStorage.setItem(KEY, key);
 export const forgetKey = () => sessionStorage.removeItem(KEY);
+
+// TypeError where that can be no key.
+export function setKey(key) {
+  new Client(BASE, { key });
+  sessionStorage.setItem(KEY, key);
+}
 
 // A client with the key that the page has now.
 export function client() {

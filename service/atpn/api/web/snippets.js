@@ -3,6 +3,7 @@
 import { ALIGN, BASE, hasKey } from "./service.js";
 
 const shell = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+const TYPE = /^image\/(jpeg|png|webp|bmp)$/; // the service looks at all others for itself
 const quoted = (text) => JSON.stringify(text);
 
 // `what` is {mode, name, type}.
@@ -12,7 +13,8 @@ export function snippets(what) {
 
 function curl(name, type) {
   const key = hasKey() ? ` \\\n  -H "Authorization: Bearer $ATPN_KEY"` : "";
-  return `curl -s --data-binary @${shell(name)} -H 'Content-Type: ${type}'${key} \\\n  '${ALIGN}'`;
+  const kind = TYPE.test(type) ? type : "application/octet-stream";
+  return `curl -s --data-binary @${shell(name)} -H 'Content-Type: ${kind}'${key} \\\n  '${ALIGN}'`;
 }
 
 function client() {
@@ -32,7 +34,7 @@ for face in result.faces:
     print(face.confidence, face.pose.yaw, face.signals.smile, face.landmarks.shape)`,
     javascript: `const answer = await fetch(${quoted(ALIGN)}, {
   method: "POST",
-  headers: { "Content-Type": file.type${key} },
+  headers: { "Content-Type": file.type || "application/octet-stream"${key} },
   body: file, // a File or Blob, such as input.files[0]
 });
 const { faces } = await answer.json();
