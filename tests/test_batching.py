@@ -205,6 +205,31 @@ async def test_what_could_not_be_done_in_time_is_refused_before_it_is_queued() -
         batcher.check_room(1, Priority.PHOTO, timeout_s=0.001)
 
 
+async def test_who_gave_up_is_no_longer_counted_when_somebody_asks_for_room() -> None:
+    lengths: list[int] = []
+
+    class Told(Silent):
+        """Keeps how much waits."""
+
+        @override
+        def queue_is(self, length: int) -> None:
+            lengths.append(length)
+
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_queue=2, observer=Told()) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        gone = asyncio.create_task(batcher.submit([7, 8]))
+        await queued(batcher, 2)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        batcher.check_room(1, Priority.PHOTO, timeout_s=10)
+        assert (batcher.waiting, lengths[-1]) == (0, 0)
+        engine.gate.set()
+        await busy
+
+
 async def test_a_caller_that_gives_up_frees_its_place_and_is_never_run() -> None:
     engine = Engine()
     engine.gate.clear()

@@ -417,6 +417,17 @@ def test_a_video_is_never_written_over(
     assert one.read_bytes() == video.read_bytes()
 
 
+def test_a_frame_of_a_folder_is_never_written_over(
+    run: Run, remote: list[str], tmp_path: Path
+) -> None:
+    for number in range(2):
+        shutil.copy(PHOTO, tmp_path / f"{number}.png")
+    code, _, err = run("track", tmp_path, "--plot", tmp_path / "0.png", *remote)
+    assert code == 2
+    assert "0.png is read from: write to another file" in err
+    assert (tmp_path / "0.png").read_bytes() == Path(PHOTO).read_bytes()
+
+
 def test_an_image_is_never_drawn_over(run: Run, remote: list[str], tmp_path: Path) -> None:
     one, other = tmp_path / "a.jpg", tmp_path / "b" / "a.jpg"
     other.parent.mkdir()

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from atpn.api import align
-from atpn.faces.drawing import Mark, draw
+from atpn.faces.drawing import Mark, draw, rendered
 from atpn.faces.encoded_image import EncodedImage
 from atpn.faces.face import Face
 from atpn.faces.images import Decoded
@@ -98,6 +99,36 @@ async def test_drawing_is_part_of_its_request(
     late = await fake.post("/align", small_png, accept="image/png", x_request_timeout="0.2")
     go_on.set()
     assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+
+
+async def test_no_more_pictures_are_drawn_at_once_than_are_decoded(
+    fake_service: FakeServiceFactory, small_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way: list[int] = []
+    most = 0
+
+    def slow(*_: object) -> bytes:
+        nonlocal most
+        under_way.append(1)
+        most = max(most, len(under_way))
+        time.sleep(0.05)
+        under_way.pop()
+        return b"drawn"
+
+    monkeypatch.setattr(align, "rendered", slow)
+    fake = await fake_service(threads=2)
+    asked = [fake.post("/align", small_png, accept="image/png") for _ in range(8)]
+    assert {answer.content for answer in await asyncio.gather(*asked)} == {b"drawn"}
+    assert most == 2
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "image/png"])
+def test_a_drawn_picture_keeps_its_colours_in_all_rows(kind: str) -> None:
+    picture = np.zeros((200, 40, 3), np.uint8)
+    picture[:] = (200, 100, 20)
+    shown = cv2.imdecode(np.frombuffer(rendered(picture, [], kind), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert shown is not None
+    assert np.abs(shown.astype(int) - (200, 100, 20)).max() < 4
 
 
 async def test_a_picture_that_nobody_looked_at_is_decoded_beside_the_event_loop(

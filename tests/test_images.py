@@ -166,6 +166,23 @@ def test_a_turned_jpeg_tells_its_upright_size_and_is_made_smaller_upright(
         assert np.abs(picture.pixels[y, x].astype(int) - colour).max() < 20
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(4093, 4087), (4096, 4088)])
+def test_the_network_sees_the_same_in_a_turned_picture_of_any_size(
+    orientation: int, size: tuple[int, int], astronaut: Image
+) -> None:
+    """The part of a pixel at the end is at the beginning once the picture is turned."""
+    large = cv2.resize(astronaut, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    plain = saved(Pillow.fromarray(large), "JPEG", quality=95)
+    stored = Pillow.fromarray(as_stored(large, orientation))
+    turned = reduced(saved(stored, "JPEG", exif=exif(orientation), quality=95), 8)
+    even = size == (4096, 4088)
+    assert turned.reduction == (8 if even or orientation == 1 else 1)
+    roi = Box(140, 40, 300, 200, 0.4).scaled(8)
+    seen, moved = reduced(plain, 8).crop(roi), replace(roi, x0=roi.x0 + 7, x1=roi.x1 + 7)
+    assert difference(seen, turned.crop(roi)) < 0.5 * difference(seen, turned.crop(moved))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP"])
 def test_only_jpegs_are_made_smaller(kind: str, astronaut: Image) -> None:
     data = saved(Pillow.fromarray(astronaut), kind)

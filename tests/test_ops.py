@@ -1,5 +1,7 @@
 """Probes, metrics and documentation: what operators and their tools read."""
 
+import asyncio
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -65,6 +67,24 @@ async def test_a_store_that_does_not_answer_is_degraded_but_ready(
     assert answer.status_code == 200
     assert (answer.json()["status"], answer.json()["store"]) == ("ready", "degraded")
     assert (await fake.post("/align", small_png)).status_code == 200
+
+
+async def test_a_store_that_hangs_does_not_hold_up_a_probe(
+    fake_service: FakeServiceFactory,
+) -> None:
+    answered = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answered.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        fake = await fake_service(redis_url=f"redis://127.0.0.1:{port}", redis_timeout_s=10)
+        async with asyncio.timeout(5):
+            answer = await fake.client.get("/readyz")
+        answered.set()
+    assert (answer.status_code, answer.json()["store"]) == (200, "degraded")
 
 
 async def test_counters_grow_with_the_requests(fake: FakeService, small_png: bytes) -> None:
@@ -159,6 +179,7 @@ async def test_the_input_and_the_errors_of_an_endpoint_are_documented(
         "image/png",
         "image/webp",
         "image/bmp",
+        "application/octet-stream",
         "multipart/form-data",
         "application/json",
     }

@@ -3,22 +3,33 @@
 import asyncio
 import hashlib
 import json
+import re
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from atpn import reloading
 from atpn.assembly import open_core
-from atpn.engine.inference import ModelFile, Network, bucket_of, shipped_models, warm_sizes
+from atpn.engine.inference import (
+    ModelFile,
+    Network,
+    bucket_of,
+    find_model,
+    shipped_models,
+    warm_sizes,
+)
 from atpn.errors import ConfigurationError
 from atpn.loading import open_network
 from atpn.reloading import Reloader
 from tests.conftest import SettingsFactory, until
-from tests.server import running
+from tests.server import Server, metric, running
 
 
 def model_folder(path: Path) -> Path:
@@ -111,6 +122,51 @@ async def test_whatever_goes_wrong_with_a_version_the_next_one_is_taken(
         add_version(folder, "3")
         reloader.request()
         await until(lambda: core.model.version == "3", within_s=20)
+
+
+async def test_requests_go_on_while_the_folder_is_read(
+    settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = threading.Event()
+
+    def slow(*arguments: Any) -> ModelFile:
+        assert read.wait(20)
+        return find_model(*arguments)
+
+    async with open_core(settings()) as core:
+        monkeypatch.setattr(reloading, "find_model", slow)
+        reload = asyncio.create_task(core.reloader.reload())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)  # would wait for the folder
+        read.set()
+        assert not await reload
+
+
+def keeps_hangups(pid: int) -> bool:
+    """Whether SIGHUP is handled there, and does not end the process."""
+    process = Path(f"/proc/{pid}")
+    if b"serve" not in (process / "cmdline").read_bytes():  # it is still ours, before exec
+        return False
+    caught = re.search(r"SigCgt:\t(\w+)", (process / "status").read_text())
+    return bool(caught and int(caught[1], 16) & 1 << (signal.SIGHUP - 1))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hangup_while_the_service_starts_does_not_end_it(workers: str) -> None:
+    server = Server(workers=workers)
+    try:
+        deadline = time.monotonic() + 20
+        while not keeps_hangups(server.process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_ready()
+        server.process.send_signal(signal.SIGHUP)  # to workers that have just been started, too
+        time.sleep(0.5)
+        assert metric(server.url, "atpn_streams") == 0
+        assert server.stop() == 0
+    finally:
+        server.kill()
 
 
 async def test_a_version_that_was_chosen_by_setting_stays(

@@ -8,7 +8,7 @@ import pytest
 
 from atpn.faces import tracking
 from atpn.faces.tracking import Rules, Sighting, State, Track
-from atpn.geometry import Box, square
+from atpn.geometry import Box, crop, square
 
 RULES = Rules(max_faces=2, threshold=0.7, redetect_every=30)
 LEFT, RIGHT = square(100, 100, 80), square(400, 100, 80)
@@ -247,3 +247,10 @@ def test_a_stream_that_changes_resolution_keeps_its_regions_in_place() -> None:
     half = tracking.resized(state, 320, 240)
     assert half.tracks[0].roi == square(50, 50, 40)
     assert tracking.resized(half, 640, 480) == state
+
+
+def test_a_stream_that_changes_its_shape_keeps_square_regions() -> None:
+    state = detected(State(seq=1, width=640, height=480), square(300, 200, 200))
+    roi = tracking.resized(state, 60000, 100).tracks[0].roi
+    assert roi.width == roi.height
+    crop(np.zeros((100, 60000, 3), np.uint8), roi)  # OpenCV takes no wider pictures

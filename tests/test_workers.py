@@ -222,3 +222,32 @@ def test_workers_that_keep_dying_are_given_up(
         workers._replace_dead()
     assert workers._stopping.is_set()
     assert workers._keep_dying
+
+
+def test_a_first_worker_that_cannot_start_ends_all(
+    settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers, _ = dying(settings, monkeypatch)
+    workers._refusals.put("no model")
+    workers._replace_dead()
+    assert workers._stopping.is_set()
+
+
+def test_a_later_worker_that_cannot_start_is_tried_again_beside_those_that_serve(
+    settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers, now = dying(settings, monkeypatch)
+    serving = Mock(pid=2, is_alive=lambda: True)
+    workers._running[1] = serving
+    workers._replace_dead()
+    started = Mock(return_value=workers._running[0])
+    monkeypatch.setattr(workers, "_start", started)
+    workers._refusals.put("the model server does not answer")
+    for second in range(1, 20):
+        now[0] = float(second)
+        workers._replace_dead()
+        assert started.call_count == (second >= 1 + atpn.workers.RETRY_S)
+        workers._running[0].is_alive = lambda: started.called
+    assert "the model server does not answer" in caplog.text
+    assert not workers._stopping.is_set()
+    serving.terminate.assert_not_called()

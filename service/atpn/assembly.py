@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -46,6 +47,8 @@ async def run_core(settings: Settings, network: Network, detector: Detector) -> 
         await stack.enter_async_context(pipeline)
         reloader = Reloader(pipeline, partial(open_network, settings))
         await stack.enter_async_context(reloader)
+        drawers = ThreadPoolExecutor(threads, "atpn-draw")
+        stack.callback(drawers.shutdown, wait=False, cancel_futures=True)
         yield Core(
             settings=settings,
             metrics=metrics,
@@ -54,6 +57,7 @@ async def run_core(settings: Settings, network: Network, detector: Detector) -> 
             tokens=Tokens([key.get_secret_value() for key in settings.token_keys]),
             limiter=RateLimiter(settings.rate_limit_per_s, settings.rate_limit_burst),
             reloader=reloader,
+            drawers=drawers,
         )
 
 

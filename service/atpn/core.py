@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ from atpn.metrics import Metrics
 from atpn.reloading import Reloader
 from atpn.sessions import MemoryStore, Store, Tokens
 from atpn.settings import Settings
+
+#: A probe is answered sooner than whoever asks gives up, whatever the store does.
+STORE_PROBE_S = 0.5
 
 
 @dataclass
@@ -26,6 +30,7 @@ class Core:
     tokens: Tokens
     limiter: RateLimiter
     reloader: Reloader
+    drawers: ThreadPoolExecutor  # draw pictures: as many at once as are decoded at once
     leaving: bool = False  # no traffic is wanted; what comes is served until the draining
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     no_streams: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,7 +92,7 @@ class Core:
         if isinstance(self.store, MemoryStore):
             return "memory"
         try:
-            await self.store.ping()
-        except StoreUnavailable:
+            await asyncio.wait_for(self.store.ping(), STORE_PROBE_S)
+        except (StoreUnavailable, TimeoutError):
             return "degraded"
         return "ok"

@@ -56,7 +56,8 @@ class Reloader:
             settings, metrics, old = pipeline.settings, pipeline.metrics, pipeline.network.model
             if settings.engine != "local" or settings.model_version is not None:
                 return False
-            model = find_model(settings.model_dir or shipped_models(), old.name)
+            folder = settings.model_dir or shipped_models()
+            model = await asyncio.to_thread(find_model, folder, old.name)  # it reads whole files
             if model == old:
                 return False
             network = await asyncio.to_thread(self._open_network, model)

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from atpn import hangups
 from atpn.app import create_app
 from atpn.connections import Config
 from atpn.core import Core
@@ -104,6 +105,8 @@ class DrainingServer(uvicorn.Server):
                 gc.freeze()
                 core: Core = self.config.app.state.core  # type: ignore[union-attr]
                 loop.add_signal_handler(signal.SIGHUP, core.reloader.request)
+                if hangups.came():
+                    core.reloader.request()
             log.info("serving on http://%s:%d, /docs explains", self.config.host, self.config.port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -15,7 +15,7 @@ from types import FrameType
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from atpn import server
+from atpn import hangups, server
 from atpn.errors import ConfigurationError
 from atpn.server import bound, set_up_logging
 from atpn.settings import Settings
@@ -24,6 +24,7 @@ log = logging.getLogger("atpn.workers")
 
 CHECK_S = 0.5  # between looks at the workers
 DYING_S = 300.0  # in which more than two deaths for each worker are too many
+RETRY_S = 15.0  # after a worker that could not start where others serve: it may be passing
 
 
 class Workers:
@@ -41,11 +42,14 @@ class Workers:
         self._told: list[SpawnProcess] = []  # to stop
         self._stopping = threading.Event()
         self._deaths: list[float] = []  # when, of the last DYING_S
+        self._has_replaced = False
+        self._again_at = 0.0  # no worker is replaced before
 
     def run(self) -> int:
         """Serve until told to stop; 0, or 1 where workers kept dying.
 
-        ConfigurationError where a worker cannot start as configured: no other could.
+        ConfigurationError where one of the first workers cannot start as configured: no other
+        could. One that takes another's place is tried again.
         """
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, self._on_signal)
@@ -64,7 +68,7 @@ class Workers:
             if process.is_alive():
                 process.kill()
                 process.join()
-        if not self._refusals.empty():
+        if not (self._has_replaced or self._refusals.empty()):
             raise ConfigurationError(self._refusals.get())
         return 1 if self._keep_dying else 0
 
@@ -76,25 +80,34 @@ class Workers:
         process = self._spawn.Process(
             target=work, args=(self._settings, self._listener, self._refusals)
         )
-        process.start()
+        with hangups.held_back():
+            process.start()
         return process
 
     def _replace_dead(self) -> None:
+        now = time.monotonic()
+        if now < self._again_at:
+            return
         for i, process in enumerate(self._running):
             if process.is_alive() or self._stopping.is_set():
                 continue
             if not self._refusals.empty():
-                self._stop()
+                if not self._has_replaced:
+                    self._stop()
+                    return
+                why = self._refusals.get()
+                log.error("a worker cannot start, the next try is in %g s: %s", RETRY_S, why)
+                self._again_at = now + RETRY_S
                 return
             log.error("worker %d ended with %s; starting another", process.pid, process.exitcode)
             if process.pid is not None:
                 mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
-            now = time.monotonic()
             self._deaths = [at for at in self._deaths if now - at < DYING_S] + [now]
             if self._keep_dying:
                 log.error("workers keep dying: giving up")
                 self._on_signal(signal.SIGTERM, None)
                 return
+            self._has_replaced = True
             self._running[i] = self._start()
 
     def _on_hangup(self, *_: object) -> None:
@@ -135,7 +148,8 @@ def work(settings: Settings, listener: socket.socket, refusals: "SimpleQueue[str
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
     try:
-        server.serve(settings, listener)
+        with hangups.kept():
+            server.serve(settings, listener)
     except ConfigurationError as error:
         refusals.put(str(error))
         sys.exit(2)

@@ -45,7 +45,7 @@ class Compose:
     def compose(self, *arguments: str) -> str:
         """What a command of Compose prints."""
         command = ("compose", "-p", PROJECT, "-f", str(FILE), *arguments)
-        return docker(*command, PUBLISH_ADDRESS=ADDRESS)
+        return docker(*command, PUBLISH_ADDRESS=ADDRESS, MONITORING_ADDRESS=ADDRESS)
 
     def up(self) -> None:
         """Start what is not there yet; returns when all are healthy."""

@@ -93,11 +93,11 @@ async def answer(request: Request, view: View, query: BoxesQuery) -> Response:
         note(payload["ms"], len(seen.faces))
         if not drawn:
             return packed(payload, kind, headers)
-        drawing = drawn_as(kind, seen, timeout_of(request, settings.request_timeout_s))
+        drawing = drawn_as(kind, seen, core, timeout_of(request, settings.request_timeout_s))
         return Response(await unless_gone(request, drawing), headers=headers, media_type=kind)
 
 
-async def drawn_as(kind: str, seen: Seen, timeout_s: float) -> bytes:
+async def drawn_as(kind: str, seen: Seen, core: Core, timeout_s: float) -> bytes:
     """The photograph with its faces drawn, encoded; DeadlineExceeded, InvalidRequest."""
     if kind == "image/jpeg" and max(seen.image.width, seen.image.height) > LONGEST_JPEG:
         raise InvalidRequest(f"a JPEG has at most {LONGEST_JPEG} pixels a side: accept image/png")
@@ -107,7 +107,7 @@ async def drawn_as(kind: str, seen: Seen, timeout_s: float) -> bytes:
 
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.to_thread(work)
+            return await asyncio.get_running_loop().run_in_executor(core.drawers, work)
     except TimeoutError:
         raise DeadlineExceeded("the picture was not drawn in time") from None
 

@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from atpn import __version__
+from atpn import __version__, hangups
 from atpn.cli.backends import Backend
 from atpn.cli.bench import measure
 from atpn.cli.camera import Patience, shown
@@ -151,15 +151,16 @@ def every_command(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(context: typer.Context) -> None:
     """Run the service (settings: environment variables, prefix ATPN_)."""
-    with needs("cpu"):
-        import onnxruntime  # noqa: F401, PLC0415 - first, for it tells cpu from video
+    with hangups.kept():
+        with needs("cpu"):
+            import onnxruntime  # noqa: F401, PLC0415 - first, for it tells cpu from video
 
-        from atpn.settings import load_settings  # noqa: PLC0415
-        from atpn.workers import serve as run  # noqa: PLC0415
+            from atpn.settings import load_settings  # noqa: PLC0415
+            from atpn.workers import serve as run  # noqa: PLC0415
 
-    check_none(context.args)
+        check_none(context.args)
 
-    raise typer.Exit(run(load_settings()))
+        raise typer.Exit(run(load_settings()))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from atpn.cli.recording import Drawings, Recording
 from atpn.cli.report import Report
 from atpn.cli.sources import Source
 from atpn.cli.tables import FaceTable, TrackTable
+from atpn.cli.video import Sequence as Frames
 from atpn.client.requests import Endpoint, Wanted
 
 Images = Annotated[
@@ -103,7 +104,12 @@ def check_sources(found: Sequence[Source], one_alone: bool, to_the_end: bool) ->
 
 def check_outputs(inputs: Sequence[Source], *outputs: Path | None) -> None:
     """Usage error where a file that is to be written is read from, too."""
-    read = [found for source in inputs if (found := file_of(Path(source.name)))]
+    names = [
+        path
+        for source in inputs
+        for path in (source.files if isinstance(source, Frames) else [Path(source.name)])
+    ]
+    read = [found for path in names if (found := file_of(path))]
     for path in (output for output in outputs if output is not None):
         if file_of(path) in read:
             raise typer.BadParameter(f"{path.name} is read from: write to another file")

@@ -167,6 +167,7 @@ class Batcher(Generic[T, R]):
         if not self._fits(weight, room, priority, timeout_s):
             for entry in self._queue.drop_done():
                 self._observer.item_dropped(_why_done(entry), entry.weight)
+            self._observer.queue_is(self._queue.weight)
             if not self._fits(weight, room, priority, timeout_s):
                 raise Overloaded(
                     f"{self._queue.weight} items wait: {weight} more would exceed {room}, or be "

@@ -21,6 +21,7 @@ AXES: list[tuple[tuple[float, float, float], Colour]] = [
     ((0.0, 1.0, 0.0), (40, 200, 60)),
     ((0.0, 0.0, -1.0), (255, 60, 50)),
 ]
+STRIP = 64  # rows whose channels are swapped at a time
 SUBPIXEL = 4  # fractional bits of OpenCV's drawing coordinates
 NOSE_TIP = {98: 54, 68: 30, 5: 2}  # by the number of landmarks
 
@@ -49,7 +50,11 @@ class Mark:
 
 def draw(image: Image, faces: Iterable[Drawable]) -> Image:
     """A copy of ``image`` (H, W, 3) RGB with every face drawn on it."""
-    canvas = image.copy()
+    return draw_on(image.copy(), faces)
+
+
+def draw_on(canvas: Image, faces: Iterable[Drawable]) -> Image:
+    """``canvas`` (H, W, 3) RGB with every face drawn on it."""
     for face in faces:
         _draw_landmarks(canvas, face.landmarks)
         if face.rotation is not None:
@@ -60,8 +65,14 @@ def draw(image: Image, faces: Iterable[Drawable]) -> Image:
 
 
 def rendered(image: Image, faces: Iterable[Drawable], kind: str) -> bytes:
-    """The drawn picture, encoded as ``image/jpeg`` or ``image/png``."""
-    canvas = cv2.cvtColor(draw(image, faces), cv2.COLOR_RGB2BGR)
+    """The picture with its faces, encoded as ``image/jpeg`` or ``image/png``.
+
+    ``image`` is drawn on and its channels are swapped: a large one is not in memory three times.
+    """
+    canvas = draw_on(image, faces)
+    for first in range(0, len(canvas), STRIP):
+        strip = canvas[first : first + STRIP]
+        strip[:] = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)
     ok, data = cv2.imencode("." + kind.removeprefix("image/"), canvas)
     if not ok:
         raise RuntimeError(f"the picture could not be encoded as {kind}")

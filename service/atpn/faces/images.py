@@ -70,8 +70,7 @@ def decode_reduced(
 
     InvalidImage for what is damaged.
     """
-    most = max(1, most)
-    reduction = max(r for r in _REDUCED if r <= most) if header.kind == "JPEG" else 1
+    reduction = _reduction(header, max(1, most))
     height, known = header.height, header.plain
     if known is not None and rois is not None:
         data, height = jpeg.cut(data, known, rows_needed(rois, reduction) * reduction)
@@ -82,6 +81,20 @@ def decode_reduced(
     if pixels is None:
         raise InvalidImage("the image data cannot be decoded: damaged or truncated")
     return Decoded(upright(pixels, header.orientation), reduction, height == header.height)
+
+
+def _reduction(header: Header, most: float) -> int:
+    """By how much to decode an image smaller.
+
+    Where a side is no multiple of it, the last column or row stands for less than the others: it
+    would be the first of an image that is turned, and all that follows would be moved.
+    """
+    turned = header.orientation in _TURNS
+    return max(
+        r
+        for r in (_REDUCED if header.kind == "JPEG" else [1])
+        if r <= most and not (turned and (header.width % r or header.height % r))
+    )
 
 
 def rows_needed(rois: Sequence[Box], reduction: int) -> int:

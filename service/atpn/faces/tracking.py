@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atpn.faces.person import Person
-from atpn.geometry import Box, square
+from atpn.geometry import Box, square, squared
 
 WEAK_FRAMES = 5  # a face may be unsure for so many frames in a row
 REST_AFTER = 3  # searches in vain until the detector begins to rest
@@ -98,7 +98,8 @@ def resized(state: State, width: int, height: int) -> State:
 
     def scaled(track: Track) -> Track:
         b = track.roi
-        roi = Box(b.x0 * sx, b.y0 * sy, b.x1 * sx, b.y1 * sy, b.angle)
+        moved = squared(Box(b.x0 * sx, b.y0 * sy, b.x1 * sx, b.y1 * sy))  # as crops are
+        roi = replace(moved, angle=b.angle)
         return replace(track, roi=roi, vx=track.vx * sx, vy=track.vy * sy)
 
     return replace(
