@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from atpn.app import create_app
 from atpn.assembly import run_core
 from atpn.core import Core
-from atpn.engine.inference import FaceNetwork, ModelFile, Predictions
+from atpn.engine.inference import CPU, FaceNetwork, ModelFile, Predictions
 from atpn.faces.detection import Detection, Detector
 from atpn.geometry import Box, Image
 from atpn.settings import Settings
@@ -31,7 +31,9 @@ pytest_plugins = ["tests.skips"]
 class FakeNetwork(FaceNetwork):
     """Sees the same face in every crop; can be held shut, fails on command, remembers its work."""
 
-    def __init__(self) -> None:
+    def __init__(self, provider: str = "FakeExecutionProvider") -> None:
+        """By default no provider of ONNX Runtime: the service then runs one batch at a time."""
+        self._provider = provider
         self.model = ModelFile("fake", "1", Path(), {})
         self.gate = threading.Event()  # closed: a run waits in the model
         self.gate.set()
@@ -47,8 +49,7 @@ class FakeNetwork(FaceNetwork):
 
     @property
     def provider(self) -> str:
-        """No provider of ONNX Runtime: the service then runs one batch at a time."""
-        return "FakeExecutionProvider"
+        return self._provider
 
     def run(self, crops: Image, pose: bool = True) -> Predictions:
         """The same face in each."""
@@ -165,8 +166,10 @@ async def fake_service(settings: SettingsFactory) -> AsyncIterator[FakeServiceFa
     """A way to start services around a fake model: ``await start(boxes=[...], max_faces=2)``."""
     async with AsyncExitStack() as stack:
 
-        async def start(boxes: list[Box] | None = None, **changes: Any) -> FakeService:
-            network = FakeNetwork()
+        async def start(
+            boxes: list[Box] | None = None, on_cpu: bool = False, **changes: Any
+        ) -> FakeService:
+            network = FakeNetwork(CPU) if on_cpu else FakeNetwork()
             detector = FakeDetector(*([Box(8, 8, 40, 40)] if boxes is None else boxes))
 
             def opener(chosen: Settings) -> AbstractAsyncContextManager[Core]:

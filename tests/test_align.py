@@ -1,6 +1,5 @@
 """/align and /pose on real photographs: where the points are, and what a request may ask for."""
 
-from contextlib import AsyncExitStack
 from typing import Any
 
 import cv2
@@ -9,23 +8,19 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from typing_extensions import override
 
-from atpn.app import create_app
-from atpn.assembly import run_core
-from atpn.engine.inference import CPU
 from atpn.faces.encoded_image import EncodedImage
-from atpn.faces.looking import Detect
+from atpn.faces.face import Face
+from atpn.faces.looking import Detect, drive
+from atpn.faces.photographs import Photograph, find_faces
 from atpn.geometry import Box, Image, roi_from_detection, roi_from_landmarks
 from atpn.landmarks import CONTOURS, LEFT_PUPIL, MIRROR, RIGHT_PUPIL
 from tests.clips import encoded, two_faces
 from tests.conftest import (
     FakeDetector,
-    FakeNetwork,
     FakeServiceFactory,
     Service,
     SettingsFactory,
-    opened,
     png,
 )
 from tests.test_images import as_stored, exif, saved
@@ -304,6 +299,24 @@ async def test_max_faces_cannot_lift_the_limit_of_the_service(
     assert len(await faces(fake, small_png, path="/align?max_faces=8")) == 3
 
 
+@pytest.mark.parametrize(("most", "looks"), [(1, 2), (2, 3), (None, 3)])
+def test_where_the_network_sees_no_face_the_next_one_found_is_looked_at(
+    most: int | None, looks: int, settings: SettingsFactory
+) -> None:
+    rois = [Box(i, 0, i + 20, 20) for i in (0, 40, 80)]
+    looked: list[Box] = []
+
+    def see(asked: list[Box]) -> list[Face]:
+        looked.extend(asked)
+        points, pose = np.zeros((98, 2), np.float32), np.zeros(3, np.float32)
+        return [Face(roi, points, 0.1 if roi == rois[0] else 0.9, pose) for roi in asked]
+
+    steps = find_faces(Photograph(b"", max_faces=most), 100, 100, settings(second_look=False))
+    faces = drive(steps, see, lambda _: list(rois))
+    assert [face.roi for face in faces] == rois[1:looks]
+    assert looked == rois[:looks]
+
+
 async def test_max_faces_does_not_cut_the_given_boxes(
     fake_service: FakeServiceFactory, small_png: bytes
 ) -> None:
@@ -419,15 +432,6 @@ async def test_a_face_that_the_detector_is_unsure_of_is_told_where_the_network_i
     assert face["confidence"] == 0.96
 
 
-class OnTheCpu(FakeNetwork):
-    """Runs where a network runs that has a lean part."""
-
-    @property
-    @override
-    def provider(self) -> str:
-        return CPU
-
-
 @pytest.mark.parametrize(
     ("path", "accept", "posed"),
     [
@@ -439,16 +443,11 @@ class OnTheCpu(FakeNetwork):
     ],
 )
 async def test_head_poses_are_computed_for_who_asks_for_them(
-    path: str, accept: str, posed: bool, settings: SettingsFactory, small_png: bytes
+    path: str, accept: str, posed: bool, fake_service: FakeServiceFactory, small_png: bytes
 ) -> None:
-    network = OnTheCpu()
-    detector = FakeDetector(Box(8, 8, 40, 40))
-    app = create_app(settings(), lambda chosen: run_core(chosen, network, detector))
-    async with AsyncExitStack() as stack:
-        client = await opened(stack, app)
-        headers = {"accept": accept, "content-type": "image/png"}
-        assert (await client.post(path, content=small_png, headers=headers)).status_code == 200
-    assert set(network.posed) == {posed}
+    fake = await fake_service(on_cpu=True)
+    assert (await fake.post(path, small_png, accept=accept)).status_code == 200
+    assert set(fake.network.posed) == {posed}
 
 
 @pytest.mark.parametrize("quality", ["normal", "best"])

@@ -706,6 +706,11 @@ async def test_frames_that_fail_to_come_are_the_callers_own_error(
                 await collected(client.track(broken(), realtime=realtime))
 
 
+def test_frames_that_may_be_left_out_have_no_times_of_a_recording(client: Client) -> None:
+    with pytest.raises(ValueError, match="fps is a recording's"):
+        next(iter(client.track([PHOTO], realtime=True, fps=25)))
+
+
 def test_a_stream_that_is_left_early_leaves_no_thread_behind(client: Client) -> None:
     before = threading.active_count()
     frames = client.track(Camera(400, fps=100), realtime=True)

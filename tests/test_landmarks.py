@@ -105,8 +105,18 @@ def test_the_known_points_of_300w_are_in_their_places(index: int, expected: int)
     assert np.array_equal(to_68(numbered())[index], numbered()[expected])
 
 
-def test_an_eyelid_point_of_300w_is_the_middle_of_two() -> None:
-    assert np.array_equal(to_68(numbered())[37], [61, 1061])
+def test_eyelid_points_of_300w_lie_on_the_lid() -> None:
+    """A half circle of three points has those of the 68 within a tenth of its height."""
+    angles = np.radians([180, 225, 270, 315, 0, 45, 90, 135])  # clockwise from the left corner
+    points = np.zeros((98, 2), np.float32)
+    for eye in (slice(60, 68), slice(68, 76)):
+        points[eye] = np.stack([np.cos(angles), np.sin(angles)], 1)
+    for first in (36, 42):
+        six = to_68(points)[first : first + 6]
+        assert np.linalg.norm(six, axis=1) == pytest.approx(1, abs=0.1)
+        across = np.linalg.norm(six[1] - six[5]) + np.linalg.norm(six[2] - six[4])
+        ratio = across / (2 * np.linalg.norm(six[0] - six[3]))  # dlib's users' eye aspect ratio
+        assert ratio == pytest.approx(np.sin(np.radians(60)), abs=0.07)
 
 
 def test_the_exact_points_of_the_68_are_copies() -> None:

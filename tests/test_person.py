@@ -139,3 +139,12 @@ def test_no_face_is_learnt_that_nobody_has(extreme: float) -> None:
     assert 0 < rest.closed_eye < rest.open_eye
     assert 0.7 <= rest.mouth_width <= 0.95
     assert isinstance(rest, Rest)
+
+
+@pytest.mark.parametrize("every", [2, 3, 6])
+def test_a_blink_counts_though_frames_were_dropped_before_it(every: int) -> None:
+    person = Person()
+    for place, ratios in enumerate(eyes((2, 0.3), (2, 0.1), (2, 0.3))):
+        seq = 1 + every * place
+        person = met(person, ratios, seq, seq / 30)
+    assert person.blinks == 1

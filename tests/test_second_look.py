@@ -48,8 +48,17 @@ def test_a_second_look_that_is_far_less_sure_is_not_believed() -> None:
 def test_looks_that_agree_count_alike_else_the_second_counts() -> None:
     points = np.random.default_rng(0).uniform(60, 140, (98, 2)).astype(np.float32)
     aside = np.array([APART * ROI.width, 0], np.float32)
-    assert share(points, points + 0.9 * aside, ROI.width) == 0.5
-    assert share(points, points + 1.1 * aside, ROI.width) == 1
+    first = Face(ROI, points, 0.9, np.zeros(3, np.float32))
+    assert share(first, replace(first, landmarks=points + 0.9 * aside)) == 0.5
+    assert share(first, replace(first, landmarks=points + 1.1 * aside)) == 1
+
+
+@pytest.mark.parametrize("turn", [0, 25, 35, 90, 180, 335, 325])
+def test_the_second_look_at_a_head_that_was_turned_counts_alone(turn: int) -> None:
+    points = np.random.default_rng(0).uniform(60, 140, (98, 2)).astype(np.float32)
+    first = Face(ROI, points, 0.9, np.zeros(3, np.float32))
+    second = replace(first, roi=replace(ROI, angle=np.radians(turn)))
+    assert share(first, second) == (1 if 30 < turn < 330 else 0.5)
 
 
 def test_what_two_looks_say_together() -> None:

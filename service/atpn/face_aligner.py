@@ -11,7 +11,7 @@ import numpy as np
 from atpn.api.answers import View, add_smoothed, frame_payload, photo_payload
 from atpn.api.queries import AlignQuery, asked, parse_boxes, stream_config
 from atpn.client.errors import ServiceError
-from atpn.client.newest import Newest
+from atpn.client.newest import Newest, check_pace
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, pixels, several
 from atpn.client.results import Frame, Result
@@ -133,6 +133,7 @@ class FaceAligner:
         newest wins; results say how many were ``dropped``.
         """
         several(frames)
+        check_pace(realtime, fps)
         wanted = {"points": points, "fps": fps}
         limits = {"max_faces": max_faces, "min_confidence": min_confidence}
         try:

@@ -43,14 +43,15 @@ def _mirror() -> NDArray[np.intp]:
 #: ``points[MIRROR]`` renumbers the points of a mirrored picture.
 MIRROR = _mirror()
 
-#: 300W's 68 points, each the mean of one or two WFLW points.
+#: 300W's 68 points: each is a WFLW point, or lies a third of the way from one to another. WFLW has
+#: three points on each lid and 300W two: those are at a third and two thirds of its length.
 _68: list[tuple[int, int]] = (
     [(i, i) for i in range(0, 33, 2)]
     + [(i, i) for i in range(33, 38)]
     + [(i, i) for i in range(42, 47)]
     + [(i, i) for i in range(51, 60)]
-    + [(60, 60), (60, 62), (62, 64), (64, 64), (64, 66), (60, 66)]
-    + [(68, 68), (68, 70), (70, 72), (72, 72), (72, 74), (68, 74)]
+    + [(60, 60), (61, 62), (63, 62), (64, 64), (65, 66), (67, 66)]
+    + [(68, 68), (69, 70), (71, 70), (72, 72), (73, 74), (75, 74)]
     + [(i, i) for i in range(76, 96)]
 )
 _68_A, _68_B = (np.array(side) for side in zip(*_68, strict=True))
@@ -60,11 +61,12 @@ EXACT_68: list[tuple[int, int]] = [(i, a) for i, (a, b) in enumerate(_68) if a =
 
 
 def to_68(points: Array) -> Array:
-    """(..., 98, 2) -> (..., 68, 2) in 300W order; eyelid points are midpoints of WFLW's.
+    """(..., 98, 2) -> (..., 68, 2) in 300W order; eyelid points lie between two of WFLW's.
 
     WFLW and 300W place contour and brows by different rules: expect those to differ a little.
     """
-    return (points[..., _68_A, :] + points[..., _68_B, :]) * np.float32(0.5)
+    near = points[..., _68_A, :]
+    return near + (points[..., _68_B, :] - near) * np.float32(1 / 3)
 
 
 def to_5(points: Array) -> Array:

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from atpn.client.connection import ENDS, bound, loss_of, options
 from atpn.client.errors import ClientError, ServiceError
+from atpn.client.newest import check_pace
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, several
 from atpn.client.protocol import Follow, StreamProtocol
@@ -145,6 +146,7 @@ class AsyncClient:
     ) -> AsyncIterator[Frame]:
         """See `Client.track`; frames of a plain iterable are taken in a thread."""
         several(frames)
+        check_pace(realtime, fps)
         stream = StreamProtocol(
             Follow(points, pose, max_faces, min_confidence, smoothing, signals, fps),
             time.monotonic,

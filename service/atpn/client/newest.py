@@ -62,3 +62,9 @@ class Newest(Generic[T]):
         with self._changed:
             self._over = True
             self._changed.notify_all()
+
+
+def check_pace(realtime: bool, fps: float | None) -> None:
+    """ValueError where frames that are left out would have to have a time."""
+    if realtime and fps is not None:
+        raise ValueError("fps is a recording's, of which realtime may leave frames out: choose one")

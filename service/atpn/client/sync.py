@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from atpn.client.connection import ENDS, bound, loss_of, options
 from atpn.client.errors import ClientError, ServiceError
+from atpn.client.newest import check_pace
 from atpn.client.parts import Payload
 from atpn.client.pictures import Picture, encoded, several
 from atpn.client.protocol import Follow, StreamProtocol
@@ -175,6 +176,7 @@ class Client:
         frames come; ``fps`` says that these are a recording's, so many a second.
         """
         several(frames)
+        check_pace(realtime, fps)
         stream = StreamProtocol(
             Follow(points, pose, max_faces, min_confidence, smoothing, signals, fps),
             time.monotonic,

@@ -34,16 +34,18 @@ class Done(Generic[R]):
 class Batcher(Generic[T, R]):
     """Collects items and runs them in batches on threads of its own.
 
-    ``run`` takes a list of items and returns as many results in the same order; it is called in
-    up to ``parallel`` threads at once. An engine that is idle starts at once with what is queued
-    (or after ``max_wait_ms``, if that is not 0); one that is busy lets the queue grow into the
-    next batch. The more urgent go first, but each batch of several has a place for the item that
-    has waited longest, and of batches of one every fourth is it, so that nobody starves. Items
-    that wait weigh at most ``max_queue`` together, or are those of one request that alone weighs
-    more, and bulk work fills no more than half of that; a request that does not fit, or would wait
-    too long for its deadline, is refused whole, before anything of it is queued. If a batch fails,
-    its items are run one by one, so that one bad item fails alone; an AtpnError of ``run`` is every
-    item's, and nothing is run again.
+    ``run`` takes a list of items and returns as many results in the same order; it is called in up
+    to ``parallel`` threads at once. An engine that is idle starts at once with what is queued (or
+    after ``max_wait_ms``, if that is not 0); one that is busy lets the queue grow into the next
+    batch. With ``longest_s`` a thread takes no more than its share of what waits, so that no other
+    idles, nor more than it expects to have done by then, for the sake of who comes next. The more
+    urgent go first, but each batch of several has a place for the item that has waited longest, and
+    of batches of one every fourth is it, so that nobody starves. Items that wait weigh at most
+    ``max_queue`` together, or are those of one request that alone weighs more, and bulk work fills
+    no more than half of that; a request that does not fit, or would wait too long for its deadline,
+    is refused whole, before anything of it is queued. If a batch fails, its items are run one by
+    one, so that one bad item fails alone; an AtpnError of ``run`` is every item's, and nothing is
+    run again.
 
     Use it as ``async with Batcher(...) as batcher``. Futures are touched on the event loop only:
     the threads take entries under a lock and hand each batch's results over in one call.
@@ -57,6 +59,7 @@ class Batcher(Generic[T, R]):
         max_queue: int,
         max_wait_ms: float = 0.0,
         parallel: int = 1,
+        longest_s: float = math.inf,
         observer: Observer | None = None,
         name: str = "atpn-batch",
     ) -> None:
@@ -64,6 +67,7 @@ class Batcher(Generic[T, R]):
         self._max_batch_size = max_batch_size
         self._max_queue = max_queue
         self._max_wait_s = max_wait_ms / 1000
+        self._longest_s = longest_s
         self._observer = observer or Silent()
         self._queue: Lanes[T, Done[R]] = Lanes()
         self._lock = threading.Lock()  # guards the queue and what follows
@@ -219,7 +223,7 @@ class Batcher(Generic[T, R]):
         """Take up to a batch of items that somebody waits for and that are still in time."""
         batch: list[Entry[T, Done[R]]] = []
         refused: list[tuple[Entry[T, Done[R]], AtpnError]] = []
-        now, most = time.monotonic(), self._max_batch_size
+        now, most = time.monotonic(), self._most()
         while self._queue and len(batch) < most:
             fair = len(batch) == most - 1 > 0 or (most == 1 and self._batches % 4 == 3)
             entry = self._queue.pop(oldest=fair)
@@ -233,6 +237,13 @@ class Batcher(Generic[T, R]):
                 batch.append(entry)
         self._batches += bool(batch)
         return batch, refused
+
+    def _most(self) -> int:
+        """Items that the next batch may have."""
+        if self._longest_s == math.inf:
+            return self._max_batch_size
+        share = -(-len(self._queue) // len(self._threads))
+        return max(1, min(self._max_batch_size, share, int(self._longest_s / self._item_s)))
 
     def _run_batch(self, batch: list[Entry[T, Done[R]]]) -> None:
         started = time.monotonic()

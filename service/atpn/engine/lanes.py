@@ -38,8 +38,8 @@ class Lanes(Generic[T, F]):
         self._lanes: list[deque[Entry[T, F]]] = [deque() for _ in Priority]
         self._weights = [0 for _ in Priority]  # of the entries in each
 
-    def __bool__(self) -> bool:
-        return any(self._lanes)
+    def __len__(self) -> int:
+        return sum(len(lane) for lane in self._lanes)
 
     @property
     def weight(self) -> int:

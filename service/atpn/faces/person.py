@@ -19,6 +19,7 @@ OPEN_EYES, MOUTHS, BROWS = (0.18, 0.5), (0.7, 0.95), (0.2, 0.5)
 CLOSED_PART, CLOSED_EYES = 0.1, (0.25, 0.55)
 SHUT, OPENED = 0.5, 0.65  # openness below which eyes have closed, from which they are open again
 LONGEST_BLINK_S = 1.0  # a longer closure is no blink
+NEVER_OPEN = 0.0
 LONGEST_GAP_S = 1.0  # between two frames with the face: after a longer one a closure is forgotten
 
 
@@ -28,7 +29,7 @@ class Closure:
 
     seq: int  # of the frame that showed it first
     at_s: float
-    low: float  # least ratio of the eyes since then
+    low: float  # least ratio of the eyes since then; NEVER_OPEN where none was seen before
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,12 @@ def _blinking(person: Person, eyes: float, seq: int, at_s: float) -> Person:
     rest, closed = person.rest, person.closed
     opened = (eyes - rest.closed_eye) / (rest.open_eye - rest.closed_eye)
     if closed is None:
-        return replace(person, closed=Closure(seq, at_s, eyes)) if opened < SHUT else person
+        low = eyes if person.frames else NEVER_OPEN
+        return replace(person, closed=Closure(seq, at_s, low)) if opened < SHUT else person
     if opened < OPENED:
         return replace(person, closed=replace(closed, low=min(closed.low, eyes)))
     length_s = at_s - closed.at_s
-    seen_open = person.frames > seq - closed.seq  # before: not closed from their first frame on
-    if length_s > LONGEST_BLINK_S or not seen_open:
+    if length_s > LONGEST_BLINK_S or closed.low == NEVER_OPEN:
         return replace(person, closed=None)
     closed_eye = rest.closed_eye + CLOSED_PART * (closed.low - rest.closed_eye)
     return replace(

@@ -1,8 +1,9 @@
 """Images in, answers out: drives the steps of a `Job` over threads and the network's batches.
 
 A job begins on one of the image threads: header, decoding, detection, crops. Where the network
-runs on the CPU, that thread runs it as well and goes on with the next step: batches gain nothing
-there, hops cost. Elsewhere crops of all jobs share the batches of the GPU or of the server.
+runs on the CPU, that thread runs it as well and goes on with the next step, for hops cost; of a
+queue it takes a few jobs at a time, whose crops share a run. Elsewhere crops of all jobs share the
+batches of the GPU or of the server.
 """
 
 import time
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REMOTE_RUNS = 8
+#: Jobs that an image thread takes at a time where it runs the network, and for how long: four
+#: crops in a run cost a sixth less than four runs.
+MOST_TOGETHER, TOGETHER_S = 4, 0.03
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,10 @@ class Pipeline:
         self._inline = settings.max_batch_size // 2 if network.provider == CPU else 0
         self._jobs: Batcher[Any, Any] = Batcher(
             self._advance_all,
-            max_batch_size=1,
+            max_batch_size=MOST_TOGETHER if self._inline else 1,
             max_queue=settings.max_queue_faces,
             parallel=threads + 1,  # while one waits for the interpreter, the others compute
+            longest_s=TOGETHER_S,
             observer=metrics.queue(),
             name="atpn-image",
         )
@@ -183,40 +188,64 @@ class Pipeline:
     def _advance_all(
         self, steps: list[tuple[_UnderWay[Any], list[Prediction]]]
     ) -> list[Exception | None]:
-        return [self._advanced(work, predictions) for work, predictions in steps]
+        """Go on with jobs, each up to crops that the batches are to run, or to its end (no crops).
 
-    def _advanced(self, work: _UnderWay[Any], predictions: list[Prediction]) -> Exception | None:
-        """What went wrong with the job: its own error, none of the batch's."""
-        try:
-            self._advance(work, predictions)
-        except Exception as error:
-            return error
-        return None
+        What went wrong with each: its own error, none of the others'.
+        """
+        started = time.monotonic()
+        errors: list[Exception | None] = []
+        for work, predictions in steps:
+            work.queue_s += time.monotonic() - started  # while those before it were decoded
+            errors.append(tried(self._advance, work, predictions))
+        while True:
+            here = [
+                i
+                for i, (work, _) in enumerate(steps)
+                if errors[i] is None and 0 < len(work.crops) <= self._inline
+            ]
+            if not here:
+                return errors
+            for pose in (True, False):
+                alike = [i for i in here if steps[i][0].job.pose == pose]
+                for i, seen in zip(
+                    alike, self._run_here([steps[i][0] for i in alike]), strict=True
+                ):
+                    work = steps[i][0]
+                    errors[i] = (
+                        seen
+                        if isinstance(seen, Exception)
+                        else tried(self._prepare, work, faces_of(work.rois, seen))
+                    )
 
     def _advance(self, work: _UnderWay[Any], predictions: list[Prediction]) -> None:
-        """Go on with a job up to crops that the batches are to run, or to its end (no crops)."""
         answer: list[Face] | None = None
         if work.steps is None:
             self._begin(work)
         else:
             answer = faces_of(work.rois, predictions)
         self._prepare(work, answer)
-        while 0 < len(work.crops) <= self._inline:
-            seen = self._run_inline(work)
-            self._prepare(work, faces_of(work.rois, seen))
 
-    def _run_inline(self, work: _UnderWay[Any]) -> list[Prediction]:
+    def _run_here(self, works: list[_UnderWay[Any]]) -> "list[list[Prediction] | Exception]":
+        """The network's answers to the crops of each job, in one run of this thread."""
+        if not works:
+            return []
+        crops = [crop for work in works for crop in work.crops]
         started = time.monotonic()
         try:
-            seen = self._run(work.crops, work.job.pose)
-        except AtpnError:
-            raise
+            seen = iter(self._run(crops, works[0].job.pose))
         except Exception as error:
-            raise InferenceFailed(f"the model failed: {type(error).__name__}") from error
+            if len(works) > 1:  # one of them may be the reason
+                return [answer for work in works for answer in self._run_here([work])]
+            if isinstance(error, AtpnError):
+                return [error]
+            failure = InferenceFailed(f"the model failed: {type(error).__name__}")
+            failure.__cause__ = error
+            return [failure]
         seconds = time.monotonic() - started
-        self._count_run(len(seen), seconds)
-        work.inference_s += seconds
-        return seen
+        self._count_run(len(crops), seconds)
+        for work in works:
+            work.inference_s += seconds
+        return [[next(seen) for _ in work.crops] for work in works]
 
     def _begin(self, work: _UnderWay[T]) -> None:
         job = work.job
@@ -250,6 +279,15 @@ class Pipeline:
 
     def _run(self, crops: list[Image], pose: bool = True) -> list[Prediction]:
         return self.network.run(np.array(crops), pose).each()
+
+
+def tried(step: Callable[..., None], *arguments: object) -> Exception | None:
+    """What went wrong with a step."""
+    try:
+        step(*arguments)
+    except Exception as error:
+        return error
+    return None
 
 
 def parallel_runs(provider: str, cores: int) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 
 from atpn.faces.face import Face
 from atpn.faces.looking import Steps, look
-from atpn.geometry import Array, Box, wrapped
+from atpn.geometry import Box, wrapped
 
 #: A face is looked at again where the ROI overlaps the one its landmarks lead to by less than
 #: this, or is turned from it by more (radians).
@@ -16,6 +16,9 @@ DOUBT = 0.2
 #: Looks that see the landmarks farther apart (mean distance in sides of the second ROI) do not
 #: mean the same: the second, upright one is right.
 APART = 0.05
+#: A head that is turned by more within the first look (radians) is beyond what the network was
+#: trained on: its first pose is up to 18 degrees off where the second is within 3.
+TURNED = np.radians(30)
 
 
 def look_twice(rois: list[Box]) -> Steps[list[Face]]:
@@ -71,19 +74,21 @@ def believed(first: float, second: float) -> bool:
     return second >= first - DOUBT
 
 
-def share(first: Array, second: Array, side: float) -> float:
-    """How much of the answer is the second look's, by both looks' landmarks (98, 2) in pixels.
+def share(first: Face, second: Face) -> float:
+    """How much of the answer is the second look's.
 
-    Half where they mean the same: their errors are in part independent. All where they are
-    `APART`. ``side`` is that of the second ROI.
+    Half where they mean the same: their errors are in part independent. All where their landmarks
+    are `APART`, or the head was `TURNED` in the first.
     """
-    apart = float(np.linalg.norm(second - first, axis=-1).mean()) / side
-    return 0.5 if apart < APART else 1.0
+    if abs(wrapped(second.roi.angle - first.roi.angle)) > TURNED:
+        return 1.0
+    distance = np.linalg.norm(second.landmarks - first.landmarks, axis=-1)
+    return 0.5 if float(distance.mean()) / second.roi.width < APART else 1.0
 
 
 def seen_twice(first: Face, second: Face) -> Face:
     """What two looks at a face say together."""
-    part = share(first.landmarks, second.landmarks, second.roi.width)
+    part = share(first, second)
     turn = wrapped(second.pose - first.pose)
     return replace(
         second,
