@@ -1,8 +1,9 @@
 """Streams that send at their own rate, whether or not the last frame is answered, as cameras do.
 
 ``python -m loadtests.cameras PORT STREAMS FRAMES_A_S SECONDS DEADLINE_S < JPEG`` prints one line of
-JSON; FRAMES_A_S is of all streams together. A frame counts if it was answered in time. The service
-replaces a frame that waits by a newer one; those are lost.
+JSON; FRAMES_A_S is of all streams together. A frame counts if it was answered in time; their rate
+is that of the `steady` part of the load. The service replaces a frame that waits by a newer one;
+those are lost.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import re
 import sys
 import time
 
-from loadtests.client import cpu_seconds, event_loop, p99
+from loadtests.client import cpu_seconds, event_loop, p99, steady
 from loadtests.streams import ANSWER_S, Stream
 
 SEQ = re.compile(rb'"seq":\s*(\d+)')
@@ -28,6 +29,7 @@ class Camera(Stream):
     ) -> None:
         super().__init__(frame, seconds)
         self.refused = False
+        self.in_time_at: list[float] = []  # after its own beginning
         self._every_s = 1 / per_s
         self._deadline_s = deadline_s
         self._begin_s = begin_s
@@ -53,7 +55,10 @@ class Camera(Stream):
             loop.call_later(self._begin_s, self._tick)
         elif found := SEQ.search(message):
             if b'"confidence"' in message:
-                self.times_ms.append(1000 * (now - self._sent_at[int(found[1]) - 1]))
+                took_s = now - self._sent_at[int(found[1]) - 1]
+                self.times_ms.append(1000 * took_s)
+                if took_s <= self._deadline_s:
+                    self.in_time_at.append(now - (self._ends - self.seconds))
             else:
                 self.failed += 1
 
@@ -92,6 +97,9 @@ async def load(
     in_time = [ms for one in cameras for ms in one.times_ms if ms <= 1000 * deadline_s]
     answers = sum(len(one.times_ms) for one in cameras)
     return {
+        "in_time_per_s": steady(
+            [at for one in cameras for at in one.in_time_at], seconds, deadline_s
+        ),
         "offered": round(per_s * seconds),
         "in_time": len(in_time),
         "refused": round(sum(one.refused for one in cameras) * each * seconds),

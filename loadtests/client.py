@@ -119,6 +119,17 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def steady(came_at: list[float], seconds: float, deadline_s: float) -> float:
+    """Answers a second while a load of that length stands: they came ``came_at`` (seconds after its
+    beginning).
+
+    Not while the queue still fills, for a deadline at most, and not what came after the last
+    request: a queue that empties then would be answered in no time.
+    """
+    begins = min(deadline_s, seconds / 2)
+    return sum(begins <= at <= seconds for at in came_at) / (seconds - begins)
+
+
 def main() -> None:
     """Run the load and print what came of it."""
     port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])

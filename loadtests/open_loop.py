@@ -2,7 +2,7 @@
 
 ``python -m loadtests.open_loop PORT REQUESTS_A_S SECONDS DEADLINE_S < REQUEST`` prints one line of
 JSON. A client waits until its deadline and then hangs up, as callers do; an answer counts if it is
-a 200 in time.
+a 200 in time. Their rate is that of the `steady` part of the load.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from loadtests.client import cpu_seconds, event_loop, p99
+from loadtests.client import cpu_seconds, event_loop, p99, steady
 
 
 class Connection(asyncio.Protocol):
@@ -59,6 +59,7 @@ class Crowd:
     deadline_s: float
     free: list[Connection] = field(default_factory=list)
     in_time_ms: list[float] = field(default_factory=list)
+    in_time_at: list[float] = field(default_factory=list)  # when those answers came
     refusals: Counter[int] = field(default_factory=Counter)  # answered in time, but not with 200
     late: int = 0  # or cut off by the server
 
@@ -77,7 +78,8 @@ class Crowd:
             return
         self.free.append(connection)
         if status == 200:
-            self.in_time_ms.append(1000 * (time.perf_counter() - started))
+            self.in_time_at.append(time.perf_counter())
+            self.in_time_ms.append(1000 * (self.in_time_at[-1] - started))
         else:
             self.refusals[status] += 1
 
@@ -115,9 +117,10 @@ async def load(
 ) -> dict[str, float]:
     """Offer ``per_s`` requests a second; what came of it."""
     crowd = Crowd(port, request, deadline_s)
-    cpu_s = cpu_seconds()
+    cpu_s, started = cpu_seconds(), time.perf_counter()
     await crowd.come(per_s, seconds)
     return {
+        "in_time_per_s": steady([at - started for at in crowd.in_time_at], seconds, deadline_s),
         "offered": round(per_s * seconds),
         "in_time": len(crowd.in_time_ms),
         "refused": crowd.refused,

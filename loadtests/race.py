@@ -154,7 +154,7 @@ def crowd(race: Race, server: Server, contestant: Contestant, capacity: float) -
     request = replace(contestant.given, headers=headers).on_the_wire()
     offered = OVERLOAD * capacity
     told = own_load("open_loop", server.port, offered, race.seconds, DEADLINE_S, given=request)
-    per_s = told["in_time"] / race.seconds
+    per_s = told["in_time_per_s"]
     return {**told, "answers": told["in_time"], "per_s": per_s, "of_capacity": per_s / capacity}
 
 

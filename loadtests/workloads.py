@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
 import cv2
 import numpy as np
@@ -140,15 +141,20 @@ def pipeline_candidates(
     }
 
 
-def fastest(candidates: dict[str, Measure], seconds: float, tries: int) -> tuple[str, Measure]:
-    """The candidate with the best of ``tries`` rounds, with its name.
+def fastest(
+    candidates: dict[str, Measure],
+    seconds: float,
+    tries: int,
+    by: Callable[[Rate], float] = attrgetter("per_s"),
+) -> tuple[str, Measure]:
+    """The candidate with the best of ``tries`` rounds ``by`` what is compared, with its name.
 
     All are tried in turn, and the winner is to be measured anew: its luck here does not count.
     """
     best = dict.fromkeys(candidates, 0.0)
     for _ in range(tries):
         for name, measure in candidates.items():
-            best[name] = max(best[name], measure(seconds).per_s)
+            best[name] = max(best[name], by(measure(seconds)))
     winner = max(best, key=lambda name: best[name])
     return winner, candidates[winner]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from loadtests import bodies, contestants, processes, race, standings, streams, wrk
+from loadtests.client import steady
 from loadtests.open_loop import Crowd
 
 RESULT = 'result {"answers": 300, "wall_s": 3.0, "failed": 0, "p50_ms": 9.5, "p99_ms": 20.25}'
@@ -148,6 +149,14 @@ def test_a_tree_of_processes_is_the_root_and_all_that_descends_from_it() -> None
     assert sorted(processes.tree(2, running)) == [2, 3]
     assert sorted(processes.tree(1, running)) == [1, 2, 3, 4]
     assert processes.tree(7, running) == []
+
+
+def test_the_rate_of_an_overload_is_that_of_its_steady_part() -> None:
+    """100 answers a second from 0.4 s on, and half a second of queue behind the last request."""
+    came_at = [0.4 + 0.01 * i for i in range(210)]
+    assert steady(came_at, 2.0, 0.5) == pytest.approx(100, rel=0.02)
+    assert steady(came_at, 0.8, 0.5) == pytest.approx(100, rel=0.04)
+    assert steady([], 1.0, 0.5) == 0
 
 
 async def test_callers_count_what_is_in_time_what_is_refused_and_what_is_late() -> None:
