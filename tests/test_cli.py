@@ -592,6 +592,36 @@ def test_a_damaged_video_is_tracked_as_far_as_it_goes(
     assert 1 < len(objects(out)) < 12
 
 
+def test_damaged_pieces_of_a_video_are_left_out_and_told(
+    run: Run, remote: list[str], tmp_path: Path
+) -> None:
+    video = clips.video(tmp_path / "whole.mp4", clips.panning(40))
+    data = bytearray(video.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20_000] = bytes(20_000)
+    video.write_bytes(data)
+    code, out, err = run("track", video, "--json", *remote)
+    assert code == 1
+    assert re.search(r"whole.mp4: \d+ damaged pieces of the video were left out", err)
+    assert objects(out)[-1]["time_s"] == 1.95  # the last: it goes on behind them
+
+
+@pytest.mark.parametrize("name", ["2026-05-01T12:30:00.mp4", "concat:a.mp4", "a$b_$c.mp4"])
+def test_a_video_may_be_called_what_ffmpeg_or_a_diagram_would_read_otherwise(
+    run: Run, remote: list[str], tmp_path: Path, name: str
+) -> None:
+    shutil.copy(clips.video(tmp_path / "short.mp4", clips.panning(3)), tmp_path / name)
+    (tmp_path / "out").mkdir()
+    drawn, plot = tmp_path / "out" / name, tmp_path / "plot.png"
+    code, out, err = run(
+        "track", tmp_path / name, "--json", "--out", drawn, "--plot", plot, *remote
+    )
+    assert (code, err) == (0, "")
+    assert len(objects(out)) == 3
+    assert drawn.stat().st_size > 0
+    assert plot.stat().st_size > 0
+
+
 def test_a_folder_of_images_is_one_video_and_a_bad_one_is_an_error_in_its_place(
     run: Run, remote: list[str], tmp_path: Path
 ) -> None:
@@ -720,10 +750,23 @@ def test_a_path_that_may_not_be_looked_at_is_named(
     def refuse(_: Path) -> bool:
         raise PermissionError(errno.EACCES, "Permission denied")
 
+    for name in ("x.jpg", "x.mp4"):
+        (tmp_path / name).touch()
+    for test in ("is_file", "iterdir"):
+        monkeypatch.setattr(Path, test, refuse)
+        for find in (image_files, lambda name: sources(name, Patience())):
+            for argument in (tmp_path, tmp_path / "x.jpg") if test == "is_file" else (tmp_path,):
+                with pytest.raises(Unreadable, match="Permission denied"):
+                    find(str(argument))
+        monkeypatch.undo()
     monkeypatch.setattr(Path, "is_file", refuse)
-    for find in (image_files, lambda name: sources(name, Patience())):
-        with pytest.raises(Unreadable, match="Permission denied"):
-            find(str(tmp_path / "x.jpg"))
+    with pytest.raises(Unreadable, match="Permission denied"):
+        image_files(str(tmp_path / "*.jpg"))
+
+
+def test_an_empty_name_is_not_the_folder_where_we_are() -> None:
+    with pytest.raises(Unreadable, match="no name is given"):
+        image_files("")
 
 
 def test_a_long_video_shows_how_fast_it_goes_and_how_long_it_takes(
@@ -969,6 +1012,10 @@ def test_a_command_that_is_to_outlive_its_terminal_does(remote: list[str]) -> No
     assert objects(rest)[-1]["frame"] == 19
 
 
+#: Passwords with signs that end a host, which nobody escaped.
+ODD = ("rtsp://me:a/sesame@h:9/v", "rtsp://me:a#sesame@h:9/v", "rtsp://me:a?sesame@h:9/v")
+
+
 def test_secrets_of_a_cameras_address_are_not_shown(run: Run, remote: list[str]) -> None:
     with mjpeg.camera(mjpeg.frames(range(5))) as network:
         url = network.url.replace("://", "://me:sesame@") + "?pwd=sesame"
@@ -976,7 +1023,12 @@ def test_secrets_of_a_cameras_address_are_not_shown(run: Run, remote: list[str])
     assert code == 1
     assert objects(out)[0]["input"] == network.url
     assert "sesame" not in out + err
-    for wrong in ("ftp://me:sesame@h/v", "http://me:sesame@[::1/v", "rtsp://me:sesame@h:x/?sesame"):
+    for wrong in (
+        "ftp://me:sesame@h/v",
+        "http://me:sesame@[::1/v",
+        "rtsp://me:sesame@h:x/?sesame",
+        *ODD,
+    ):
         code, out, err = run("track", wrong, "--json", *remote)
         assert code == 1
         assert len(err.splitlines()) == 1

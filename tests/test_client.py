@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgpack
 import numpy as np
 import pytest
@@ -31,9 +33,10 @@ from websockets.typing import Subprotocol
 from atpn import AsyncClient, Client
 from atpn.client import ConnectionFailed, Frame, Picture, ServiceError, TimedOut
 from atpn.client.aio import as_async
-from atpn.client.connection import bound
+from atpn.client.connection import bound, options
 from atpn.client.parts import NotAsked
-from atpn.client.requests import GROUP_BYTES, groups
+from atpn.client.pictures import pixels
+from atpn.client.requests import GROUP_BYTES, Endpoint, groups
 from atpn.geometry import Image
 from atpn.landmarks import to_5, to_68
 from tests import clips
@@ -897,11 +900,34 @@ def test_a_connection_that_was_closed_at_once_is_still_asked_why() -> None:
     bound(closed, 1)
 
 
-@pytest.mark.parametrize("url", ["http://localhost:80o0", "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://localhost:80o0", "http://[::1", "http://:8000", "https://", "http://a..b"),
+        *(f"http://{'a' * 64}.example", "http://127.0.0.1:99999"),
+    ],
+)
 def test_an_address_that_is_none_is_refused_when_the_client_is_made(url: str) -> None:
     for kind in (Client, AsyncClient):
         with pytest.raises(ValueError, match="url: "):
             kind(url)
+
+
+def test_a_picture_of_sixteen_bits_is_drawn_as_bright_as_it_is() -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)
+    ok, data = cv2.imencode(".png", np.tile(ramp, (4, 1)))
+    assert ok
+    assert np.abs(pixels(data.tobytes())[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+def test_photographs_and_streams_trust_the_same_certificates() -> None:
+    endpoint = Endpoint("https://faces.example")
+    assert endpoint.http["verify"] is options(endpoint)["ssl"] is endpoint.trusted
+    assert len(endpoint.trusted.get_ca_certs()) > 10
+    own = ssl.create_default_context()
+    endpoint = Endpoint("https://faces.example", ssl_context=own)
+    assert endpoint.http["verify"] is options(endpoint)["ssl"] is own
+    assert "ssl" not in options(Endpoint("http://faces.example"))
 
 
 # the package

@@ -153,12 +153,13 @@ def test_threads_may_share_it(aligner: FaceAligner, astronaut_jpeg: bytes) -> No
     assert all(told(answer) == expected for answer in answers)
 
 
-def test_it_needs_no_web_framework() -> None:
+def test_it_needs_no_web_framework_and_leaves_pillows_own_limit() -> None:
     web = ["fastapi", "starlette", "uvicorn"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({web}));"
         "from atpn import FaceAligner;"
-        "assert len(FaceAligner().align('tests/photos/astronaut.jpg').faces)"
+        "assert len(FaceAligner().align('tests/photos/astronaut.jpg').faces);"
+        "from PIL import Image; assert Image.MAX_IMAGE_PIXELS"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -231,6 +231,14 @@ def test_an_address_names_host_port_and_topic() -> None:
     assert topic("mqtt://h/a/b%20c") == Topic("h", 1883, "a/b c", tls=False)
     assert topic("mqtts://h:1/a") == Topic("h", 1, "a", tls=True)
     assert str(topic("mqtts://h/a")) == "mqtts://h:8883/a"
-    for wrong in ("mqtt://h", "mqtt:///a", "mqtt://h/+/a", "mqtt://h/a?b", "mqtt://h:x/a", "h/a"):
+    for wrong in (
+        "mqtt://h",
+        "mqtt:///a",
+        "mqtt://h/+/a",
+        "mqtt://h/a/%23",
+        "mqtt://h/a?b",
+        "mqtt://h:x/a",
+        "h/a",
+    ):
         with pytest.raises(ValueError, match=r".+"):
             topic(wrong)

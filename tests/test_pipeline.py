@@ -22,7 +22,7 @@ async def crowd(fake: FakeService, *asked: tuple[str, bytes]) -> list[int]:
     first = [asyncio.create_task(fake.post(f"/align?boxes={BOX}", coloured(0))) for _ in range(2)]
     await until(lambda: len(fake.network.batches) == 2)  # all threads wait in the model
     others = [asyncio.create_task(fake.post(path, data)) for path, data in asked]
-    await until(lambda: fake.core.pipeline.waiting == len(asked))
+    await until(lambda: len(fake.core.pipeline._jobs._queue) == len(asked))
     fake.network.gate.set()
     answers = await asyncio.gather(*first, *others)
     return [answer.status_code for answer in answers][2:]
@@ -67,6 +67,16 @@ async def test_who_wants_no_pose_shares_no_run_with_who_does(
     assert await crowd(fake, *((path, coloured(50)) for path in paths)) == [200] * 4
     shared = zip(fake.network.batches, fake.network.posed, strict=True)
     assert sum(len(batch) for batch, posed in shared if posed) == 2
+
+
+async def test_a_run_has_no_more_faces_than_a_batch(fake_service: FakeServiceFactory) -> None:
+    fake = await fake_service(on_cpu=True, threads=1, max_batch_size=6)
+    boxes = "[[10, 10, 40, 40], [20, 20, 50, 50]]"
+    path = f"/align?boxes={boxes}"
+    assert await crowd(fake, *((path, coloured(20 * i)) for i in range(1, 9))) == [200] * 8
+    sizes = [len(batch) for batch in fake.network.batches[2:]]
+    assert sum(sizes) == 16
+    assert max(sizes) == 6
 
 
 @pytest.mark.parametrize("quality", ["normal", "best"])

@@ -146,7 +146,8 @@ def camera(argument: str, patience: Patience) -> Camera | None:
 
 def shown(url: str) -> str:
     """A URL, even one that is none, without what may be secret in it: user, password and query."""
-    return re.sub(r"(?<=://)[^/?#]*@", "", re.split("[?#]", url, maxsplit=1)[0])
+    public = re.sub(r"(?<=://).*@", "", url)  # the last one: a password may have what ends a host
+    return re.split("[?#]", public, maxsplit=1)[0]
 
 
 @dataclass(frozen=True)

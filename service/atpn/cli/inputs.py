@@ -44,15 +44,19 @@ def paths(argument: str, suffixes: frozenset[str]) -> list[Path]:
 
     Raises Unreadable where there is none. Standard input is a file of the name ``-``.
     """
+    if not argument:  # an unset variable of the shell, not the folder where we are
+        raise Unreadable("no name is given")
     path = Path(argument)
     if argument == STDIN or is_there(path, Path.is_file):
         return [path]
     if is_there(path, Path.is_dir):
+        inside(path)
         found = of_kind(path.rglob("*"), suffixes)
         return list(_or_nothing(found, f"no file in it ends in {', '.join(sorted(suffixes))}"))
     if glob.has_magic(argument):
         matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - an absolute pattern
-        return list(_or_nothing([Path(m) for m in matches if Path(m).is_file()], "nothing matches"))
+        files = [path for path in map(Path, matches) if is_there(path, Path.is_file)]
+        return list(_or_nothing(files, "nothing matches"))
     raise Unreadable("no such file or folder")
 
 
@@ -63,6 +67,14 @@ def is_there(path: Path, test: Callable[[Path], bool]) -> bool:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # as addresses of cameras may be
             return False
+        raise Unreadable(f"{path}: {error.strerror or error}") from error
+
+
+def inside(folder: Path) -> list[Path]:
+    """What is in a folder; Unreadable where it may not be looked into."""
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
         raise Unreadable(error.strerror or str(error)) from error
 
 
@@ -76,8 +88,9 @@ def file_of(path: Path) -> tuple[int, int] | None:
 
 
 def of_kind(candidates: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
-    """The files that end in one of ``suffixes``, sorted."""
-    return sorted(p for p in candidates if p.suffix.lower() in suffixes and p.is_file())
+    """The files that end in one of ``suffixes``, sorted; Unreadable where one is out of reach."""
+    named = (p for p in candidates if p.suffix.lower() in suffixes)
+    return sorted(p for p in named if is_there(p, Path.is_file))
 
 
 def _or_nothing(found: list[Path], otherwise: str) -> Iterator[Path]:

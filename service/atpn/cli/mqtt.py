@@ -47,7 +47,7 @@ def topic(url: str) -> Topic:
     name = unquote(parts.path[1:])
     if parts.scheme not in PORTS or not parts.hostname or "?" in url:
         raise ValueError("mqtt://HOST:PORT/TOPIC or mqtts://… is expected")
-    if not name or "+" in name or "#" in url:
+    if not name or "+" in name or "#" in name or "#" in url:
         raise ValueError("a topic without + and # is expected behind the host")
     port = parts.port or PORTS[parts.scheme]
     return Topic(parts.hostname, port, name, parts.scheme == "mqtts")

@@ -62,7 +62,8 @@ class Plot(Sink):
         each = 2 if self._signals else 1
         rows = each * len(shown) + 1
         figure = self._figure(figsize=(10, 1 + 2 * rows), layout="constrained")
-        figure.suptitle(Path(self._name).name)
+        name = Path(self._name).name.encode("utf-8", "backslashreplace").decode()
+        figure.suptitle(name, parse_math=False)
         *faces, confidence = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
         for place, (key, values) in enumerate(shown.items()):
             self._draw_face(faces[each * place : each * (place + 1)], key, values, place == 0)

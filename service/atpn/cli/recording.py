@@ -14,6 +14,7 @@ from typing_extensions import override
 from atpn.cli.inputs import ImageFile, file_of
 from atpn.cli.output import Entry, Sink, check_writable, writing
 from atpn.cli.report import Stopped
+from atpn.cli.video import file_url
 from atpn.client.pictures import Pixels
 from atpn.extras import needs
 
@@ -67,7 +68,7 @@ class Recording(Sink):
         self._path = path
         check_writable(path)  # FFmpeg opens it with the first frame only
         try:
-            self._container = av.open(str(path), "w")
+            self._container = av.open(file_url(path), "w")
             self._stream: Any = self._added()
         except (av.FFmpegError, ValueError) as error:
             raise ValueError(f"{path} cannot be written as a video: {error}") from error

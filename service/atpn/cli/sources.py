@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from atpn.cli.camera import Camera, Patience, camera
-from atpn.cli.inputs import IMAGES, VIDEOS, Unreadable, is_there, of_kind, paths
+from atpn.cli.inputs import IMAGES, VIDEOS, Unreadable, inside, is_there, of_kind, paths
 from atpn.cli.video import Sequence, VideoFile
 
 Source = VideoFile | Sequence | Camera
@@ -22,7 +22,7 @@ def sources(argument: str, patience: Patience) -> list[Source]:
     if live is not None:
         return [live]
     if folder:
-        images = of_kind(path.iterdir(), IMAGES)
+        images = of_kind(inside(path), IMAGES)
         if images:
             return [Sequence(argument, images)]
     try:

@@ -53,7 +53,7 @@ class VideoFile:
         with needs("video"):
             import av  # noqa: PLC0415
         try:
-            source = spooled() if self.name == STDIN else self.name
+            source = spooled() if self.name == STDIN else file_url(Path(self.name))
             with av.open(source, "r") as container:
                 yield recorded(container)
         except av.FFmpegError as error:
@@ -74,6 +74,11 @@ class Sequence:
         yield Footage(shots, len(self.files), fps=IMAGES_PER_S)
 
 
+def file_url(path: Path) -> str:
+    """A path as FFmpeg takes it: what stands before a colon would be a protocol."""
+    return f"file:{path}"
+
+
 def spooled() -> IO[bytes]:
     """Standard input; where its format is one that needs seeking (MP4), as a temporary file."""
     source = sys.stdin.buffer
@@ -91,7 +96,26 @@ def recorded(container: "InputContainer") -> Footage:
     """Every frame of a recording, at its own time."""
     stream = video_of(container)
     stream.thread_type = "AUTO"
-    return Footage(_decoded(container.decode(stream)), _length(stream), fps=_rate(stream))
+    return Footage(_decoded(_frames(container, stream)), _length(stream), fps=_rate(stream))
+
+
+def _frames(container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
+    """All that can be decoded; Unreadable at the end where damaged packets had to be left out."""
+    from av.error import InvalidDataError  # noqa: PLC0415
+
+    damaged = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):  # PyAV's, where a stream appears late
+            break
+        try:
+            yield from packet.decode()
+        except InvalidDataError:
+            damaged += 1
+    if damaged:
+        raise Unreadable(f"{damaged} damaged pieces of the video were left out")
 
 
 def video_of(container: "InputContainer") -> "VideoStream":

@@ -26,7 +26,7 @@ ENDS = (OSError, ConnectionClosed, InvalidHandshake, EOFError)
 def options(endpoint: Endpoint) -> dict[str, Any]:
     """The arguments of websockets' ``connect``, of both kinds."""
     packed = [MSGPACK] if importlib.util.find_spec("msgpack") else []
-    tls = {} if endpoint.ssl_context is None else {"ssl": endpoint.ssl_context}
+    tls = {"ssl": endpoint.trusted} if endpoint.url.startswith("https") else {}
     return tls | {
         "subprotocols": [*packed, JSON],
         "additional_headers": endpoint.headers,

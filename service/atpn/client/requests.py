@@ -6,7 +6,9 @@ import re
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -39,9 +41,13 @@ class Endpoint:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url: http:// or https:// is expected, not {self.url!r}")
         try:
-            httpx.URL(self.url)
-        except httpx.InvalidURL as error:
+            host = urlsplit(self.url).hostname or ""
+            host.encode("idna")  # as it is looked up
+            known = httpx.URL(self.url).host and (urlsplit(self.url).port != 0)
+        except (httpx.InvalidURL, ValueError) as error:
             raise ValueError(f"url: {self.url!r}: {error}") from error
+        if not known:
+            raise ValueError(f"url: {self.url!r}: a host is missing, or its port is none")
         if self.key is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", self.key):
             raise ValueError(
                 "key: ASCII alone is expected, without line breaks, and no space at either end"
@@ -61,8 +67,17 @@ class Endpoint:
             "headers": self.headers | {"X-Request-Timeout": f"{self.timeout_s:g}"},
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=MOST_KEPT),
             "timeout": httpx.Timeout(self.timeout_s, connect=min(self.timeout_s, 5.0)),
-            "verify": True if self.ssl_context is None else self.ssl_context,
+            "verify": self.trusted if self.url.startswith("https") else True,
         }
+
+    @cached_property
+    def trusted(self) -> ssl.SSLContext:
+        """By which certificates are checked: the caller's, or the system's and certifi's."""
+        if self.ssl_context is not None:
+            return self.ssl_context
+        context = httpx.create_ssl_context()
+        context.load_default_certs()
+        return context
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,6 @@ _DAMAGED = (
 
 _MOST_READS = 4 * MOST_PARTS  # of Pillow, which reads a part in up to four pieces
 
-# The pixel limit is ours and is checked on the header; Pillow never decodes here.
-Pillow.MAX_IMAGE_PIXELS = None
-
 
 class _Metered(io.BytesIO):
     """A file that is damaged for who reads it in too many pieces."""
@@ -97,6 +94,8 @@ def _header_by_pillow(data: bytes) -> Header:
             orientation = _orientation(header, data)
     except UnidentifiedImageError:
         raise _unreadable(data) from None
+    except Pillow.DecompressionBombError as error:  # of a process that has kept Pillow's own limit
+        raise TooManyPixels(str(error)) from error
     except _DAMAGED as error:
         raise InvalidImage(f"damaged image header: {error}") from error
     if kind == "MPO":  # a JPEG with further pictures behind it

@@ -34,7 +34,7 @@ T = TypeVar("T")
 REMOTE_RUNS = 8
 #: Jobs that an image thread takes at a time where it runs the network, and for how long: four
 #: crops in a run cost a sixth less than four runs.
-MOST_TOGETHER, TOGETHER_S = 4, 0.03
+MOST_TOGETHER, TOGETHER_S = 4, 0.04
 
 
 @dataclass(frozen=True)
@@ -197,25 +197,35 @@ class Pipeline:
         for work, predictions in steps:
             work.queue_s += time.monotonic() - started  # while those before it were decoded
             errors.append(tried(self._advance, work, predictions))
+        works = [work for work, _ in steps]
         while True:
             here = [
                 i
-                for i, (work, _) in enumerate(steps)
+                for i, work in enumerate(works)
                 if errors[i] is None and 0 < len(work.crops) <= self._inline
             ]
             if not here:
                 return errors
-            for pose in (True, False):
-                alike = [i for i in here if steps[i][0].job.pose == pose]
-                for i, seen in zip(
-                    alike, self._run_here([steps[i][0] for i in alike]), strict=True
-                ):
-                    work = steps[i][0]
+            for sharing in self._runs(here, works):
+                seen = self._run_here([works[i] for i in sharing])
+                for i, answer in zip(sharing, seen, strict=True):
                     errors[i] = (
-                        seen
-                        if isinstance(seen, Exception)
-                        else tried(self._prepare, work, faces_of(work.rois, seen))
+                        answer
+                        if isinstance(answer, Exception)
+                        else tried(self._prepare, works[i], faces_of(works[i].rois, answer))
                     )
+
+    def _runs(self, here: list[int], works: list[_UnderWay[Any]]) -> list[list[int]]:
+        """Which jobs share a run: those that want the same of it, up to a batch of crops."""
+        runs: list[list[int]] = []
+        for i in sorted(here, key=lambda i: works[i].job.pose):
+            crops = sum(len(works[j].crops) for j in (*runs[-1], i)) if runs else 0
+            alike = bool(runs) and works[runs[-1][0]].job.pose == works[i].job.pose
+            if alike and crops <= self.settings.max_batch_size:
+                runs[-1].append(i)
+            else:
+                runs.append([i])
+        return runs
 
     def _advance(self, work: _UnderWay[Any], predictions: list[Prediction]) -> None:
         answer: list[Face] | None = None
@@ -227,8 +237,6 @@ class Pipeline:
 
     def _run_here(self, works: list[_UnderWay[Any]]) -> "list[list[Prediction] | Exception]":
         """The network's answers to the crops of each job, in one run of this thread."""
-        if not works:
-            return []
         crops = [crop for work in works for crop in work.crops]
         started = time.monotonic()
         try:
