@@ -247,7 +247,7 @@ def test_a_later_worker_that_cannot_start_is_tried_again_beside_those_that_serve
         now[0] = float(second)
         workers._replace_dead()
         assert started.call_count == (second >= 1 + atpn.workers.RETRY_S)
-        workers._running[0].is_alive = lambda: started.called
+        monkeypatch.setattr(workers._running[0], "is_alive", lambda: started.called)
     assert "the model server does not answer" in caplog.text
     assert not workers._stopping.is_set()
     serving.terminate.assert_not_called()
