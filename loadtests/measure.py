@@ -229,7 +229,7 @@ def table(result: Figures) -> str:
             shown(jpeg["E_jpeg"], ".2f"),
             f"service {shown(jpeg['http_faces_per_server_cpu_s'])} faces / CPU s on"
             f" {jpeg['connections']} connections, decode + crop + run in one process"
-            f" {shown(jpeg['pipeline_faces_per_cpu_s'])} faces / CPU s at its fastest:"
+            f" {shown(jpeg['pipeline_faces_per_cpu_s'])} faces / CPU s at its most frugal:"
             f" {jpeg['pipeline_setting']}",
         ),
         (

@@ -1,6 +1,7 @@
 """The batcher: who is served, in which batch, and what happens when something goes wrong."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -52,6 +53,7 @@ async def running(
     max_wait_ms: float = 0.0,
     parallel: int = 1,
     observer: Observer | None = None,
+    longest_s: float = math.inf,
 ) -> AsyncIterator[Batcher[int, int]]:
     batcher = Batcher(
         engine,
@@ -60,6 +62,7 @@ async def running(
         max_wait_ms=max_wait_ms,
         parallel=parallel,
         observer=observer,
+        longest_s=longest_s,
     )
     async with batcher:
         yield batcher
@@ -228,6 +231,61 @@ async def test_who_gave_up_is_no_longer_counted_when_somebody_asks_for_room() ->
         assert (batcher.waiting, lengths[-1]) == (0, 0)
         engine.gate.set()
         await busy
+
+
+async def test_a_short_batch_is_of_one_priority_and_the_most_urgent_goes_alone() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, longest_s=60) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        photos = asyncio.create_task(batcher.submit([1, 2, 3, 4, 5, 6]))
+        await queued(batcher, 6)
+        frame = asyncio.create_task(batcher.submit([9], priority=Priority.LIVE))
+        await queued(batcher, 7)
+        engine.gate.set()
+        await asyncio.gather(busy, photos, frame)
+    assert engine.batches == [[0], [9], [1, 2, 3, 4], [5, 6]]
+
+
+async def test_every_fourth_short_batch_begins_with_who_has_waited_longest() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_batch_size=2, longest_s=60) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        bulk = asyncio.create_task(batcher.submit([90, 91], priority=Priority.BULK))
+        await queued(batcher, 2)
+        frames = asyncio.create_task(batcher.submit(list(range(1, 9)), priority=Priority.LIVE))
+        await queued(batcher, 10)
+        engine.gate.set()
+        await asyncio.gather(busy, bulk, frames)
+    assert engine.batches == [[0], [1, 2], [3, 4], [90, 91], [5, 6], [7, 8]]
+
+
+@pytest.mark.parametrize(("weight", "size"), [(1, 4), (4, 2), (40, 1)])
+async def test_a_short_batch_is_no_longer_than_it_may_take(weight: int, size: int) -> None:
+    """At 5 ms a unit of weight, as is expected of an engine that has not run."""
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, max_queue=400, longest_s=0.041) as batcher:
+        batcher._item_s = 0.005
+        works = [asyncio.create_task(batcher.submit([0] * 8, weight=weight))]
+        await started(engine, 1)
+        assert len(engine.batches[0]) == size
+        engine.gate.set()
+        await asyncio.gather(*works)
+
+
+async def test_a_thread_leaves_their_share_of_what_waits_to_the_others() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, parallel=3, longest_s=60) as batcher:
+        works = asyncio.create_task(batcher.submit([1, 2, 3, 4, 5]))
+        await started(engine, 3)
+        assert [len(batch) for batch in engine.batches] == [2, 1, 1]
+        engine.gate.set()
+        await works
 
 
 async def test_a_caller_that_gives_up_frees_its_place_and_is_never_run() -> None:

@@ -139,6 +139,9 @@ def test_devices_and_urls_are_cameras_whose_names_have_no_secrets_in_them() -> N
     [found] = sources("rtsp://me:word@cam.example:554/live?pwd=word", patience)
     assert found.name == "rtsp://cam.example:554/live"
     assert shown("https://[::1]:80/a/b.cgi?c=d#e") == "https://[::1]:80/a/b.cgi"
+    assert shown("rtsp://cam/s?user=me&password=w@rd") == "rtsp://cam/s"
+    for odd in ("me:w/ord@h", "me:w?ord@h", "me:w#ord@h", "me:1/2@h:9/v", "h:9/v?password=w@rd"):
+        assert shown(f"rtsp://{odd}") == "rtsp://..."
     for url in ("ftp://h/v.mp4", "file:///etc/passwd", "concat://a|b"):
         with pytest.raises(Unreadable, match="rtsp://, rtsps://, http://, https://"):
             sources(url, patience)

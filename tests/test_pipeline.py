@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from atpn.engine.lanes import Priority
 from atpn.geometry import Image
 from tests.conftest import FakeService, FakeServiceFactory, png, until
 
@@ -22,7 +23,8 @@ async def crowd(fake: FakeService, *asked: tuple[str, bytes]) -> list[int]:
     first = [asyncio.create_task(fake.post(f"/align?boxes={BOX}", coloured(0))) for _ in range(2)]
     await until(lambda: len(fake.network.batches) == 2)  # all threads wait in the model
     others = [asyncio.create_task(fake.post(path, data)) for path, data in asked]
-    await until(lambda: len(fake.core.pipeline._jobs._queue) == len(asked))
+    queue = fake.core.pipeline._jobs._queue
+    await until(lambda: queue.count(Priority.PHOTO) == len(asked))
     fake.network.gate.set()
     answers = await asyncio.gather(*first, *others)
     return [answer.status_code for answer in answers][2:]

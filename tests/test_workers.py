@@ -243,11 +243,16 @@ def test_a_later_worker_that_cannot_start_is_tried_again_beside_those_that_serve
     started = Mock(return_value=workers._running[0])
     monkeypatch.setattr(workers, "_start", started)
     workers._refusals.put("the model server does not answer")
-    for second in range(1, 20):
+    for second in range(1, 200):
         now[0] = float(second)
+        if second % 20 == 19:  # it refuses again
+            workers._refusals.put("the model server does not answer")
         workers._replace_dead()
-        assert started.call_count == (second >= 1 + atpn.workers.RETRY_S)
+        if second < 19:
+            assert started.call_count == (second >= 1 + atpn.workers.RETRY_S)
+            assert not workers._deaths or len(workers._deaths) == 1
         monkeypatch.setattr(workers._running[0], "is_alive", lambda: started.called)
+        started.reset_mock() if second % 20 == 18 else None
     assert "the model server does not answer" in caplog.text
     assert not workers._stopping.is_set()
     serving.terminate.assert_not_called()

@@ -30,7 +30,7 @@ class Core:
     tokens: Tokens
     limiter: RateLimiter
     reloader: Reloader
-    drawers: ThreadPoolExecutor  # draw pictures: as many at once as are decoded at once
+    drawers: ThreadPoolExecutor  # draw pictures: `threads` at once
     leaving: bool = False  # no traffic is wanted; what comes is served until the draining
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     no_streams: asyncio.Event = field(default_factory=asyncio.Event)

@@ -42,8 +42,9 @@ class Workers:
         self._told: list[SpawnProcess] = []  # to stop
         self._stopping = threading.Event()
         self._deaths: list[float] = []  # when, of the last DYING_S
+        self._refusal: str | None = None  # why none can start
         self._has_replaced = False
-        self._again_at = 0.0  # no worker is replaced before
+        self._again_at: dict[int, float] = {}  # place of one that could not start -> the next try
 
     def run(self) -> int:
         """Serve until told to stop; 0, or 1 where workers kept dying.
@@ -68,8 +69,10 @@ class Workers:
             if process.is_alive():
                 process.kill()
                 process.join()
-        if not (self._has_replaced or self._refusals.empty()):
-            raise ConfigurationError(self._refusals.get())
+        if self._refusal is None and not (self._has_replaced or self._refusals.empty()):
+            self._refusal = self._refusals.get()  # told to stop before it was seen
+        if self._refusal is not None:
+            raise ConfigurationError(self._refusal)
         return 1 if self._keep_dying else 0
 
     @property
@@ -86,19 +89,22 @@ class Workers:
 
     def _replace_dead(self) -> None:
         now = time.monotonic()
-        if now < self._again_at:
-            return
         for i, process in enumerate(self._running):
             if process.is_alive() or self._stopping.is_set():
                 continue
             if not self._refusals.empty():
-                if not self._has_replaced:
+                why = self._refusals.get()
+                if not (self._has_replaced and any(p.is_alive() for p in self._running)):
+                    self._refusal = why
                     self._stop()
                     return
-                why = self._refusals.get()
                 log.error("a worker cannot start, the next try is in %g s: %s", RETRY_S, why)
-                self._again_at = now + RETRY_S
-                return
+                self._again_at[i] = now + RETRY_S
+            if i in self._again_at:
+                if now >= self._again_at[i]:
+                    del self._again_at[i]
+                    self._running[i] = self._start()
+                continue
             log.error("worker %d ended with %s; starting another", process.pid, process.exitcode)
             if process.pid is not None:
                 mark_process_dead(process.pid)  # type: ignore[no-untyped-call]

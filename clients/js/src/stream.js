@@ -10,6 +10,7 @@ const LONGEST_DELAY_MS = 5000;
 const CUT_DELAY_MS = 600; // long enough to be seen
 const OPENING_MS = 5000;
 const SILENCE_MS = 15000; // with a frame under way; the service answers or refuses before that
+const IDLE_MS = 1000;
 const STRANGERS = 5; // connections to where no service has ever greeted
 const RESTART = 1012;
 const ABNORMAL = 1006;
@@ -36,6 +37,7 @@ export class Stream {
   #forgetful = false; // a reset that no frame has followed yet
   #tries = 0; // connections since the last answer
   #lostAt = null; // when the first of them ended
+  #idleSince = 0; // the greeting or last answer
   #refusal = null;
   #limit = Infinity; // bytes of a frame
   #waiting = null; // {image, frame}
@@ -67,7 +69,7 @@ export class Stream {
     if (this.#ended) return;
     anImage(image);
     if (this.#waiting) this.dropped += 1;
-    else if (this.#asleep || (this.#ready && !this.#underWay.length)) this.#lostAt = null; // nothing was asked
+    else if (this.#asleep || this.#isIdle) this.#lostAt = null; // nothing was asked meanwhile
     this.#waiting = { image, frame };
     if (this.#asleep) {
       this.#asleep = false;
@@ -127,6 +129,7 @@ export class Stream {
     this.#limit = session.limits.max_frame_bytes;
     this.#refusal = null;
     this.#ready = true;
+    this.#idleSince = performance.now();
     this.#sendConfig();
     if (this.#forgetful) this.#sendReset();
     this.#tell(() => this.#on.opened?.(session));
@@ -160,6 +163,7 @@ export class Stream {
   #shift(dropped) {
     this.#tries = 0;
     this.#lostAt = null;
+    this.#idleSince = performance.now();
     this.dropped += this.#underWay.splice(0, dropped).length;
     const done = this.#underWay.shift();
     this.#watch();
@@ -226,6 +230,11 @@ export class Stream {
     const delayMs = this.#delayMs(code, wasReady);
     this.#timer = setTimeout(() => this.#open(), delayMs);
     this.#on.away?.({ reason: reasonOf(code, error), delayMs, error });
+  }
+
+  // The connection stands and nothing is asked; a moment after the greeting that says little.
+  get #isIdle() {
+    return this.#ready && !this.#underWay.length && performance.now() - this.#idleSince > IDLE_MS;
   }
 
   // Whether to give up; where nobody was ever there, after a few tries.

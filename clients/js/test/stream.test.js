@@ -269,6 +269,35 @@ describe("A stream", () => {
     assert.equal(of("ended")[0].code, "connection_failed");
   });
 
+  test("ends when a service only ever greets", (t) => {
+    let now = 0;
+    t.mock.method(performance, "now", () => now);
+    const { stream, of } = opened({ patienceMs: 3000 });
+    for (; now < 20000 && !of("ended").length; now += 500) {
+      newest().greets();
+      now += 40;
+      stream.push(frame(1));
+      newest().breaks();
+      mock.timers.tick(6001);
+    }
+    assert.equal(of("ended").length, 1);
+    assert.ok(now < 5000, `${now}`);
+  });
+
+  test("has as long again after it was idle", (t) => {
+    let now = 0;
+    t.mock.method(performance, "now", () => now);
+    const { stream, of } = opened({ patienceMs: 3000 });
+    newest().greets();
+    newest().breaks();
+    mock.timers.tick(6001);
+    newest().greets();
+    now = 60000;
+    stream.push(frame(1));
+    newest().breaks();
+    assert.equal(of("ended").length, 0);
+  });
+
   test("ends after a few connections where nobody was ever there, unless it is for ever", () => {
     for (const [patienceMs, away, ended] of [[30000, 5, 1], [undefined, 9, 0]]) {
       const { of } = opened({ patienceMs });

@@ -145,9 +145,17 @@ def camera(argument: str, patience: Patience) -> Camera | None:
 
 
 def shown(url: str) -> str:
-    """A URL, even one that is none, without what may be secret in it: user, password and query."""
-    public = re.sub(r"(?<=://).*@", "", url)  # the last one: a password may have what ends a host
-    return re.split("[?#]", public, maxsplit=1)[0]
+    """A URL, even one that is none, without what may be secret in it: user, password and query.
+
+    Nobody escapes the signs in a password that end a host: an @ behind them leaves the scheme.
+    """
+    scheme, rest = url.split("://", maxsplit=1)
+    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    behind = rest.removeprefix(host)
+    path = re.split("[?#]", behind, maxsplit=1)[0]
+    if "@" not in host and ("@" in path or (":" in host and "@" in behind)):
+        return f"{scheme}://..."
+    return f"{scheme}://{host.rpartition('@')[2]}{path}"
 
 
 @dataclass(frozen=True)

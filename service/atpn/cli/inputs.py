@@ -50,12 +50,12 @@ def paths(argument: str, suffixes: frozenset[str]) -> list[Path]:
     if argument == STDIN or is_there(path, Path.is_file):
         return [path]
     if is_there(path, Path.is_dir):
-        inside(path)
+        inside(path)  # rglob finds nothing where it may not look
         found = of_kind(path.rglob("*"), suffixes)
         return list(_or_nothing(found, f"no file in it ends in {', '.join(sorted(suffixes))}"))
     if glob.has_magic(argument):
         matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - an absolute pattern
-        files = [path for path in map(Path, matches) if is_there(path, Path.is_file)]
+        files = [path for path in map(Path, matches) if is_file(path)]
         return list(_or_nothing(files, "nothing matches"))
     raise Unreadable("no such file or folder")
 
@@ -67,7 +67,15 @@ def is_there(path: Path, test: Callable[[Path], bool]) -> bool:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # as addresses of cameras may be
             return False
-        raise Unreadable(f"{path}: {error.strerror or error}") from error
+        raise Unreadable(error.strerror or str(error)) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is one; Unreadable, which names it, where it may not be looked at."""
+    try:
+        return is_there(path, Path.is_file)
+    except Unreadable as error:
+        raise Unreadable(f"{path.name}: {error}") from error
 
 
 def inside(folder: Path) -> list[Path]:
@@ -90,7 +98,7 @@ def file_of(path: Path) -> tuple[int, int] | None:
 def of_kind(candidates: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
     """The files that end in one of ``suffixes``, sorted; Unreadable where one is out of reach."""
     named = (p for p in candidates if p.suffix.lower() in suffixes)
-    return sorted(p for p in named if is_there(p, Path.is_file))
+    return sorted(p for p in named if is_file(p))
 
 
 def _or_nothing(found: list[Path], otherwise: str) -> Iterator[Path]:

@@ -67,10 +67,11 @@ def pixels(picture: Picture) -> Pixels:
     from PIL import Image, ImageOps  # noqa: PLC0415 - only arrays and drawing need it
 
     with Image.open(io.BytesIO(encoded(picture))) as image:
-        if image.mode.startswith("I;16"):  # Pillow cuts 16 bits off at 255
-            grey = (np.asarray(image, np.uint16) >> 8).astype(np.uint8)
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # Pillow cuts 16 bits off at 255
+            grey = (np.asarray(upright, np.uint16) >> 8).astype(np.uint8)
             return np.stack([grey] * 3, -1)
-        return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
+        return np.array(upright.convert("RGB"), np.uint8)
 
 
 def _shaped(array: NDArray[Any]) -> bool:

@@ -37,10 +37,11 @@ class Batcher(Generic[T, R]):
     ``run`` takes a list of items and returns as many results in the same order; it is called in up
     to ``parallel`` threads at once. An engine that is idle starts at once with what is queued (or
     after ``max_wait_ms``, if that is not 0); one that is busy lets the queue grow into the next
-    batch. With ``longest_s`` a thread takes no more than its share of what waits, so that no other
-    idles, nor more than it expects to have done by then, for the sake of who comes next. The more
-    urgent go first, but each batch of several has a place for the item that has waited longest, and
-    of batches of one every fourth is it, so that nobody starves. Items that wait weigh at most
+    batch. The more urgent go first, but each batch of several has a place for the item that has
+    waited longest, so that nobody starves. With ``longest_s`` a thread takes items of one priority
+    alone, no more than its share of those that wait, so that no other idles, nor more than it
+    expects to have done by then, for the sake of who comes next; every fourth batch then begins
+    with who has waited longest, as every fourth batch of one does. Items that wait weigh at most
     ``max_queue`` together, or are those of one request that alone weighs more, and bulk work fills
     no more than half of that; a request that does not fit, or would wait too long for its deadline,
     is refused whole, before anything of it is queued. If a batch fails, its items are run one by
@@ -223,10 +224,8 @@ class Batcher(Generic[T, R]):
         """Take up to a batch of items that somebody waits for and that are still in time."""
         batch: list[Entry[T, Done[R]]] = []
         refused: list[tuple[Entry[T, Done[R]], AtpnError]] = []
-        now, most = time.monotonic(), self._most()
-        while self._queue and len(batch) < most:
-            fair = len(batch) == most - 1 > 0 or (most == 1 and self._batches % 4 == 3)
-            entry = self._queue.pop(oldest=fair)
+        now = time.monotonic()
+        while (entry := self._next_entry(batch)) is not None:
             if entry.future.done():
                 self._observer.item_dropped(_why_done(entry), entry.weight)
             elif entry.deadline <= now:
@@ -238,12 +237,22 @@ class Batcher(Generic[T, R]):
         self._batches += bool(batch)
         return batch, refused
 
-    def _most(self) -> int:
-        """Items that the next batch may have."""
-        if self._longest_s == math.inf:
-            return self._max_batch_size
-        share = -(-len(self._queue) // len(self._threads))
-        return max(1, min(self._max_batch_size, share, int(self._longest_s / self._item_s)))
+    def _next_entry(self, batch: list[Entry[T, Done[R]]]) -> Entry[T, Done[R]] | None:
+        """What a batch takes next off the queue; None where it has enough."""
+        most = self._max_batch_size
+        if not self._queue or len(batch) == most:
+            return None
+        if self._longest_s == math.inf and most > 1:
+            return self._queue.pop(oldest=len(batch) == most - 1)
+        if not batch:
+            return self._queue.pop(oldest=self._batches % 4 == 3)
+        lane = batch[0].priority
+        following = self._queue.first_of(lane)
+        share = -(-(len(batch) + self._queue.count(lane)) // len(self._threads))
+        if following is None or len(batch) >= share:
+            return None
+        weight = sum(entry.weight for entry in batch) + following.weight
+        return self._queue.pop_of(lane) if weight * self._item_s <= self._longest_s else None
 
     def _run_batch(self, batch: list[Entry[T, Done[R]]]) -> None:
         started = time.monotonic()

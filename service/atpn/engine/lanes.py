@@ -38,8 +38,12 @@ class Lanes(Generic[T, F]):
         self._lanes: list[deque[Entry[T, F]]] = [deque() for _ in Priority]
         self._weights = [0 for _ in Priority]  # of the entries in each
 
-    def __len__(self) -> int:
-        return sum(len(lane) for lane in self._lanes)
+    def __bool__(self) -> bool:
+        return any(self._lanes)
+
+    def count(self, priority: Priority) -> int:
+        """Entries of that priority."""
+        return len(self._lanes[priority])
 
     @property
     def weight(self) -> int:
@@ -60,8 +64,17 @@ class Lanes(Generic[T, F]):
         """The oldest entry of all, or else of the most urgent lane; there must be one."""
         waiting = [lane for lane in self._lanes if lane]
         lane = min(waiting, key=lambda lane: lane[0].queued) if oldest else waiting[0]
-        entry = lane.popleft()
-        self._weights[entry.priority] -= entry.weight
+        return self.pop_of(lane[0].priority)
+
+    def first_of(self, priority: Priority) -> Entry[T, F] | None:
+        """The oldest of that priority, which stays; None where there is none."""
+        lane = self._lanes[priority]
+        return lane[0] if lane else None
+
+    def pop_of(self, priority: Priority) -> Entry[T, F]:
+        """The oldest of that priority; there must be one."""
+        entry = self._lanes[priority].popleft()
+        self._weights[priority] -= entry.weight
         return entry
 
     def drop_done(self) -> list[Entry[T, F]]:

@@ -78,7 +78,7 @@ class EncodedImage:
         return found
 
     def forget(self) -> None:
-        """Give the pixels back: the next image takes their place while it is warm."""
+        """Give the pixels back as soon as they are not needed."""
         self._decoded = None
 
     @property

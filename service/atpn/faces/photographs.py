@@ -76,36 +76,39 @@ async def look_at(
 
 def find_faces(photo: Photograph, width: int, height: int, settings: Settings) -> Steps[list[Face]]:
     """The faces of a photograph of that size, as its request and the settings want them."""
-    rois, least, most = yield from _regions(photo, width, height, settings)
-    faces: list[Face] = []
-    while rois and len(faces) < most:  # again where the network does not see what was found
-        missing = most - len(faces)
-        looked = yield from _looked_at(rois[:missing], photo, settings)
-        faces += [face for face in looked if face.confidence >= least]
-        rois = rois[missing:]
-    return faces
+    rois, least = yield from _regions(photo, width, height, settings)
+    most = len(rois)
+    if photo.boxes is None:
+        most = min(photo.max_faces or most, settings.max_faces)
+    faces = yield from _looked_at(rois[:most], least, photo, settings)
+    if len(faces) < most:  # the network does not see what the detector was sure of
+        faces += yield from _looked_at(rois[most : settings.max_faces], least, photo, settings)
+    return faces[:most]
 
 
-def _looked_at(rois: list[Box], photo: Photograph, settings: Settings) -> Steps[list[Face]]:
+def _looked_at(
+    rois: list[Box], least: float, photo: Photograph, settings: Settings
+) -> Steps[list[Face]]:
+    """Those that are sure enough."""
     if photo.quality == "best":
-        return (yield from look_four_times(rois))
-    return (yield from (look_twice(rois) if settings.second_look else look(rois)))
+        faces = yield from look_four_times(rois)
+    else:
+        faces = yield from (look_twice(rois) if settings.second_look else look(rois))
+    return [face for face in faces if face.confidence >= least]
 
 
 def _regions(
     photo: Photograph, width: int, height: int, settings: Settings
-) -> Steps[tuple[list[Box], float, int]]:
-    """The ROIs to look at, best first; how sure a face there must be; and how many are wanted."""
+) -> Steps[tuple[list[Box], float]]:
+    """The ROIs to look at, best first, and the least confidence that a face there must have."""
     if photo.boxes is not None:
         check_inside(photo.boxes, width, height)
-        rois = [ROI_OF[photo.boxes_are](box) for box in photo.boxes]
-        return rois, photo.min_confidence or 0.0, len(rois)
+        return [ROI_OF[photo.boxes_are](box) for box in photo.boxes], photo.min_confidence or 0.0
     least = settings.min_confidence if photo.min_confidence is None else photo.min_confidence
     rois = yield from detect()
     if not rois:  # the network may be sure of a face where the detector is not
         rois, least = (yield from detect(unsure=True)), max(least, SURE)
-    most = min(photo.max_faces or settings.max_faces, settings.max_faces)
-    return rois[: settings.max_faces], least, most
+    return rois, least
 
 
 def check_inside(boxes: list[Box], width: int, height: int) -> None:

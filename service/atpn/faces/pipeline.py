@@ -7,7 +7,7 @@ batches of the GPU or of the server.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -35,6 +35,7 @@ REMOTE_RUNS = 8
 #: Jobs that an image thread takes at a time where it runs the network, and for how long: four
 #: crops in a run cost a sixth less than four runs.
 MOST_TOGETHER, TOGETHER_S = 4, 0.04
+TOGETHER_PX = 4_000_000  # pixels of images that are decoded together; a larger one is alone
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,16 @@ class _UnderWay(Generic[T]):
     crops: list[Image] = field(default_factory=list)
     value: T | None = None
     abandoned: bool = False  # nobody waits for it any more
+    error: Exception | None = None
     queue_s: float = 0.0
     inference_s: float = 0.0
+    left_at: float = 0.0  # when its thread turned to others
+
+    def has_waited(self) -> None:
+        """Count the time since then: its thread comes back to it."""
+        now = time.monotonic()
+        self.queue_s += now - self.left_at
+        self.left_at = now
 
 
 class Pipeline:
@@ -193,67 +202,73 @@ class Pipeline:
         What went wrong with each: its own error, none of the others'.
         """
         started = time.monotonic()
-        errors: list[Exception | None] = []
-        for work, predictions in steps:
-            work.queue_s += time.monotonic() - started  # while those before it were decoded
-            errors.append(tried(self._advance, work, predictions))
-        works = [work for work, _ in steps]
-        while True:
-            here = [
-                i
-                for i, work in enumerate(works)
-                if errors[i] is None and 0 < len(work.crops) <= self._inline
-            ]
-            if not here:
-                return errors
-            for sharing in self._runs(here, works):
-                seen = self._run_here([works[i] for i in sharing])
-                for i, answer in zip(sharing, seen, strict=True):
-                    errors[i] = (
-                        answer
-                        if isinstance(answer, Exception)
-                        else tried(self._prepare, works[i], faces_of(works[i].rois, answer))
-                    )
+        for work, _ in steps:
+            work.left_at = started
+            if work.steps is None:
+                work.error = tried(self._begin, work)
+        for group in _by_size(steps):
+            self._advance_together(group)
+        for work, _ in steps:
+            work.has_waited()
+        return [work.error for work, _ in steps]
 
-    def _runs(self, here: list[int], works: list[_UnderWay[Any]]) -> list[list[int]]:
-        """Which jobs share a run: those that want the same of it, up to a batch of crops."""
-        runs: list[list[int]] = []
-        for i in sorted(here, key=lambda i: works[i].job.pose):
-            crops = sum(len(works[j].crops) for j in (*runs[-1], i)) if runs else 0
-            alike = bool(runs) and works[runs[-1][0]].job.pose == works[i].job.pose
+    def _advance_together(self, group: list[tuple[_UnderWay[Any], list[Prediction]]]) -> None:
+        for work, predictions in group:
+            if work.error is None:
+                self._go_on(work, predictions)
+        works = [work for work, _ in group]
+        while here := [w for w in works if w.error is None and 0 < len(w.crops) <= self._inline]:
+            for sharing in self._sharing(here):
+                for work, seen in self._run_here(sharing):
+                    self._go_on(work, seen)
+
+    def _go_on(self, work: _UnderWay[Any], predictions: list[Prediction]) -> None:
+        """Send the network's answer about the last crops, if there were any."""
+        work.has_waited()
+        work.error = tried(self._answer, work, predictions)
+        work.left_at = time.monotonic()
+
+    def _answer(self, work: _UnderWay[Any], predictions: list[Prediction]) -> None:
+        self._prepare(work, faces_of(work.rois, predictions) if work.rois else None)
+
+    def _sharing(self, works: list[_UnderWay[Any]]) -> list[list[_UnderWay[Any]]]:
+        """Jobs that share a run: those that want the same of it, up to a batch of crops."""
+        runs: list[list[_UnderWay[Any]]] = []
+        for work in sorted(works, key=lambda work: work.job.pose):
+            last = runs[-1] if runs else []
+            crops = sum(len(other.crops) for other in [*last, work])
+            alike = bool(last) and last[0].job.pose == work.job.pose
             if alike and crops <= self.settings.max_batch_size:
-                runs[-1].append(i)
+                last.append(work)
             else:
-                runs.append([i])
+                runs.append([work])
         return runs
 
-    def _advance(self, work: _UnderWay[Any], predictions: list[Prediction]) -> None:
-        answer: list[Face] | None = None
-        if work.steps is None:
-            self._begin(work)
-        else:
-            answer = faces_of(work.rois, predictions)
-        self._prepare(work, answer)
-
-    def _run_here(self, works: list[_UnderWay[Any]]) -> "list[list[Prediction] | Exception]":
+    def _run_here(
+        self, works: list[_UnderWay[Any]]
+    ) -> Iterator[tuple[_UnderWay[Any], list[Prediction]]]:
         """The network's answers to the crops of each job, in one run of this thread."""
         crops = [crop for work in works for crop in work.crops]
+        for work in works:
+            work.has_waited()
         started = time.monotonic()
         try:
             seen = iter(self._run(crops, works[0].job.pose))
         except Exception as error:
             if len(works) > 1:  # one of them may be the reason
-                return [answer for work in works for answer in self._run_here([work])]
-            if isinstance(error, AtpnError):
-                return [error]
+                for work in works:
+                    yield from self._run_here([work])
+                return
             failure = InferenceFailed(f"the model failed: {type(error).__name__}")
             failure.__cause__ = error
-            return [failure]
-        seconds = time.monotonic() - started
-        self._count_run(len(crops), seconds)
+            works[0].error = error if isinstance(error, AtpnError) else failure
+            return
+        ended = time.monotonic()
+        self._count_run(len(crops), ended - started)
         for work in works:
-            work.inference_s += seconds
-        return [[next(seen) for _ in work.crops] for work in works]
+            work.inference_s += ended - started
+            work.left_at = ended
+            yield work, [next(seen) for _ in work.crops]
 
     def _begin(self, work: _UnderWay[T]) -> None:
         job = work.job
@@ -287,6 +302,24 @@ class Pipeline:
 
     def _run(self, crops: list[Image], pose: bool = True) -> list[Prediction]:
         return self.network.run(np.array(crops), pose).each()
+
+
+def _by_size(
+    steps: list[tuple[_UnderWay[Any], list[Prediction]]],
+) -> Iterator[list[tuple[_UnderWay[Any], list[Prediction]]]]:
+    """Those whose images are in memory together."""
+    group: list[tuple[_UnderWay[Any], list[Prediction]]] = []
+    pixels = 0
+    for step in steps:
+        image = step[0].image
+        own = 0 if image is None else image.width * image.height
+        if group and pixels + own > TOGETHER_PX:
+            yield group
+            group, pixels = [], 0
+        group.append(step)
+        pixels += own
+    if group:
+        yield group
 
 
 def tried(step: Callable[..., None], *arguments: object) -> Exception | None:
