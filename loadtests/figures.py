@@ -103,7 +103,7 @@ def draw_overload(
                     xs = [point["factor"] for point in drawn]
                     axis.plot(xs, [point[name] for point in drawn], **line)
             p99.set_xlabel("offered ÷ capacity")
-        axes[0][0].set_ylim(0, 1.15)
+        axes[0][0].set_ylim(0, max(1.15, axes[0][0].get_ylim()[1]))
         axes[1][0].set_ylim(0, None)
         axes[0][-1].legend(loc="lower right")
         saved(figure, path)
