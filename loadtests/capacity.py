@@ -32,7 +32,7 @@ class Figures:
 
     fps: float = 30.0
     frame_cpu_ms: float = 4.65  # measured: --measure, one face, 640x480 JPEG, all of the service
-    network_cpu_ms: float = 2.3  # of two cores, by the bare network's rate in docs/performance.md
+    network_cpu_ms: float = 2.1  # of two cores, by the bare network's rate in docs/performance.md
     frame_bytes: int = 62_000  # measured: the 640x480 JPEG of --measure
     answer_bytes: int = 2_000  # measured: 98 points and pose as JSON
     crop_bytes: int = 112 * 112 * 3  # what the network takes
