@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -147,6 +148,19 @@ async def test_a_request_larger_than_a_batch_is_split_and_merged() -> None:
     assert max(len(batch) for batch in engine.batches) <= 4
 
 
+@asynccontextmanager
+async def occupied(**options: Any) -> AsyncIterator[tuple[Engine, Batcher[int, int]]]:
+    """An engine that is held shut in its first batch, [0], until the block opens it or ends."""
+    engine = Engine()
+    engine.gate.clear()
+    async with running(engine, **options) as batcher:
+        busy = asyncio.create_task(batcher.submit([0]))
+        await started(engine, 1)
+        yield engine, batcher
+        engine.gate.set()
+        await busy
+
+
 async def test_with_a_wait_set_an_idle_engine_collects_before_it_starts() -> None:
     engine = Engine()
     async with running(engine, max_wait_ms=100) as batcher:
@@ -167,11 +181,7 @@ async def test_parallel_engines_run_batches_side_by_side() -> None:
 
 
 async def test_a_request_that_does_not_fit_is_refused_whole_with_a_time_to_retry() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine, max_queue=4) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied(max_queue=4) as (engine, batcher):
         waits = asyncio.create_task(batcher.submit([1, 2, 3]))
         await queued(batcher, 3)
         with pytest.raises(Overloaded) as refused:
@@ -179,7 +189,7 @@ async def test_a_request_that_does_not_fit_is_refused_whole_with_a_time_to_retry
         assert refused.value.retry_after_s is not None
         assert refused.value.retry_after_s > 0
         engine.gate.set()
-        await asyncio.gather(busy, waits)
+        await waits
     assert sorted(item for batch in engine.batches for item in batch) == [0, 1, 2, 3]
 
 
@@ -218,48 +228,34 @@ async def test_who_gave_up_is_no_longer_counted_when_somebody_asks_for_room() ->
         def queue_is(self, length: int) -> None:
             lengths.append(length)
 
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine, max_queue=2, observer=Told()) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied(max_queue=2, observer=Told()) as (_, batcher):
         gone = asyncio.create_task(batcher.submit([7, 8]))
         await queued(batcher, 2)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         batcher.check_room(1, Priority.PHOTO, timeout_s=10)
         assert (batcher.waiting, lengths[-1]) == (0, 0)
-        engine.gate.set()
-        await busy
 
 
 async def test_a_short_batch_is_of_one_priority_and_the_most_urgent_goes_alone() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine, longest_s=60) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied(longest_s=60) as (engine, batcher):
         photos = asyncio.create_task(batcher.submit([1, 2, 3, 4, 5, 6]))
         await queued(batcher, 6)
         frame = asyncio.create_task(batcher.submit([9], priority=Priority.LIVE))
         await queued(batcher, 7)
         engine.gate.set()
-        await asyncio.gather(busy, photos, frame)
+        await asyncio.gather(photos, frame)
     assert engine.batches == [[0], [9], [1, 2, 3, 4], [5, 6]]
 
 
 async def test_every_fourth_short_batch_begins_with_who_has_waited_longest() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine, max_batch_size=2, longest_s=60) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied(max_batch_size=2, longest_s=60) as (engine, batcher):
         bulk = asyncio.create_task(batcher.submit([90, 91], priority=Priority.BULK))
         await queued(batcher, 2)
         frames = asyncio.create_task(batcher.submit(list(range(1, 9)), priority=Priority.LIVE))
         await queued(batcher, 10)
         engine.gate.set()
-        await asyncio.gather(busy, bulk, frames)
+        await asyncio.gather(bulk, frames)
     assert engine.batches == [[0], [1, 2], [3, 4], [90, 91], [5, 6], [7, 8]]
 
 
@@ -289,11 +285,7 @@ async def test_a_thread_leaves_their_share_of_what_waits_to_the_others() -> None
 
 
 async def test_a_caller_that_gives_up_frees_its_place_and_is_never_run() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine, max_queue=2) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied(max_queue=2) as (engine, batcher):
         gone = asyncio.create_task(batcher.submit([7, 8]))
         await queued(batcher, 2)
         gone.cancel()
@@ -301,35 +293,24 @@ async def test_a_caller_that_gives_up_frees_its_place_and_is_never_run() -> None
         other = asyncio.create_task(batcher.submit([1, 2]))
         await asyncio.sleep(0)
         engine.gate.set()
-        await asyncio.gather(busy, other)
+        await other
     assert engine.batches == [[0], [1, 2]]
 
 
 async def test_work_whose_deadline_passed_in_the_queue_is_dropped() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied() as (engine, batcher):
         with pytest.raises(DeadlineExceeded, match=r"within 0\.0501 s$"):  # rounded
             await batcher.submit([1], timeout_s=0.0501234)
-        engine.gate.set()
-        await busy
         assert await values(batcher, [2]) == [4]
     assert engine.batches == [[0], [2]]
 
 
 async def test_one_bad_item_fails_alone() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied() as (engine, batcher):
         callers = [asyncio.create_task(values(batcher, [i])) for i in (1, -1, 3)]
         await queued(batcher, 3)
         engine.gate.set()
         results = await asyncio.gather(*callers, return_exceptions=True)
-        await busy
     assert results[0] == [2]
     assert isinstance(results[1], InferenceFailed)
     assert results[2] == [6]
@@ -368,16 +349,10 @@ async def test_closing_fails_what_waits_and_finishes_what_runs() -> None:
 
 
 async def test_a_result_tells_how_long_it_waited_and_in_how_large_a_batch_it_ran() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied() as (engine, batcher):
         pair = asyncio.create_task(batcher.submit([1, 2]))
         await queued(batcher, 2)
         await asyncio.sleep(0.05)
-        engine.gate.set()
-        await busy
         done = await pair
     assert engine.batches == [[0], [1, 2]]
     assert all(d.queue_s >= 0.05 for d in done)
@@ -426,11 +401,7 @@ async def test_what_was_dropped_is_told_with_its_reason_and_weight(
     reason: str, found_by: str
 ) -> None:
     told: list[tuple[str, int]] = []
-    engine = Engine()
-    engine.gate.clear()
-    async with running(engine, max_queue=6, observer=Told(told)) as batcher:
-        busy = asyncio.create_task(batcher.submit([0]))
-        await started(engine, 1)
+    async with occupied(max_queue=6, observer=Told(told)) as (engine, batcher):
         timeout_s = 0.05 if reason == "deadline" else 10
         dropped = asyncio.create_task(batcher.submit([1], timeout_s, weight=4))
         await queued(batcher, 4)
@@ -440,7 +411,7 @@ async def test_what_was_dropped_is_told_with_its_reason_and_weight(
         other = asyncio.create_task(batcher.submit([2], weight=3 if "room" in found_by else 1))
         await queued(batcher, 3)
         engine.gate.set()
-        await asyncio.gather(busy, other)
+        await other
     assert told == [(reason, 4)]
     assert engine.batches == [[0], [2]]
 

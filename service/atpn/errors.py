@@ -102,6 +102,13 @@ class InferenceFailed(AtpnError):
 
     code, title = "inference_failed", "Inference failed"
 
+    @classmethod
+    def by(cls, error: Exception) -> "InferenceFailed":
+        """What is told of the model's own error: of which kind it is, and none of its words."""
+        failure = cls(f"the model failed: {type(error).__name__}")
+        failure.__cause__ = error
+        return failure
+
 
 class Overloaded(TryLater):
     """The queue is full; nothing was queued."""

@@ -1,12 +1,11 @@
 // A client of one service: photographs by HTTP, streams by WebSocket.
 
 import { AtpnError } from "./errors.js";
-import { anImage, several } from "./images.js";
+import { anImage, contentType, several } from "./images.js";
 import { Stream, included } from "./stream.js";
 
 const SUBPROTOCOL = "atpn.v1.json";
 const KEY = /^[!-~]([ -~]*[!-~])?$/; // what a header can carry
-const TYPE = /^image\/(jpeg|png|webp|bmp)$/;
 const GROUP = { images: 32, bytes: 40 * 1024 * 1024 }; // a service's own limits, with some room
 
 export class Client {
@@ -117,10 +116,7 @@ export class Client {
     }
     const headers = { "X-Request-Timeout": String(this.#timeoutMs / 1000) };
     // A form's type has its boundary in it, which fetch chooses.
-    // Blobs of stores and disks have all kinds of types: the service looks for itself.
-    if (!(body instanceof FormData)) {
-      headers["Content-Type"] = TYPE.test(body.type) ? body.type : "application/octet-stream";
-    }
+    if (!(body instanceof FormData)) headers["Content-Type"] = contentType(body.type);
     if (this.#key) headers.Authorization = `Bearer ${this.#key}`;
     const timeout = AbortSignal.timeout(this.#timeoutMs);
     const ends = signal ? AbortSignal.any([timeout, signal]) : timeout;

@@ -4,6 +4,11 @@ export function isImage(given) {
   return given instanceof Blob || typeof given?.byteLength === "number";
 }
 
+// The content type to tell: Blobs of stores and disks have all kinds, and the service looks for itself.
+export function contentType(type) {
+  return /^image\/(jpeg|png|webp|bmp)$/.test(type) ? type : "application/octet-stream";
+}
+
 // The image as it is; a path or a number would be sent as such.
 export function anImage(given) {
   if (isImage(given)) return given;

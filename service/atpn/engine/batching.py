@@ -279,9 +279,7 @@ class Batcher(Generic[T, R]):
 
     def _run_one_by_one(self, batch: list[Entry[T, Done[R]]], error: Exception) -> None:
         if len(batch) == 1:
-            failure = InferenceFailed(f"the model failed: {type(error).__name__}")
-            failure.__cause__ = error
-            self._hand_over([(batch[0], failure)])
+            self._hand_over([(batch[0], InferenceFailed.by(error))])
             return
         for entry in batch:
             if not entry.future.done():

@@ -259,9 +259,8 @@ class Pipeline:
                 for work in works:
                     yield from self._run_here([work])
                 return
-            failure = InferenceFailed(f"the model failed: {type(error).__name__}")
-            failure.__cause__ = error
-            works[0].error = error if isinstance(error, AtpnError) else failure
+            known = isinstance(error, AtpnError)
+            works[0].error = error if known else InferenceFailed.by(error)
             return
         ended = time.monotonic()
         self._count_run(len(crops), ended - started)

@@ -1,9 +1,9 @@
 // What the page just did, for a terminal, Python and JavaScript; and answers as text to read.
 
+import { contentType } from "./atpn/images.js";
 import { ALIGN, BASE, hasKey } from "./service.js";
 
 const shell = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
-const TYPE = /^image\/(jpeg|png|webp|bmp)$/; // the service looks at all others for itself
 const quoted = (text) => JSON.stringify(text);
 
 // `what` is {mode, name, type}.
@@ -13,8 +13,7 @@ export function snippets(what) {
 
 function curl(name, type) {
   const key = hasKey() ? ` \\\n  -H "Authorization: Bearer $ATPN_KEY"` : "";
-  const kind = TYPE.test(type) ? type : "application/octet-stream";
-  return `curl -s --data-binary @${shell(name)} -H 'Content-Type: ${kind}'${key} \\\n  '${ALIGN}'`;
+  return `curl -s --data-binary @${shell(name)} -H 'Content-Type: ${contentType(type)}'${key} \\\n  '${ALIGN}'`;
 }
 
 function client() {
